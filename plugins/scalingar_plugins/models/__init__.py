@@ -1,0 +1,1 @@
+"""Model adapters and the networks that they run."""
