@@ -104,7 +104,7 @@ def rotary_table(config: DecoderConfig) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate `x [B, S, heads, head_dim]` by `cos`, `sin` `[S, 1, head_dim]`, in float32."""
     wide = x.float()
-    swapped = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    swapped = wide.view(*wide.shape[:-1], -1, 2).flip(-1).flatten(-2)
     return torch.addcmul(wide * cos, swapped, sin).type_as(x)
 
 
@@ -188,9 +188,11 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         turned = (self.heads + self.kv_heads) * self.head_dim
         qkv: Tensor = self.wqkv(x)
-        qk = rotate(qkv[..., :turned].unflatten(-1, (-1, self.head_dim)), cos, sin).transpose(1, 2)
+        qk = rotate(qkv[..., :turned].view(batch, length, -1, self.head_dim), cos, sin).transpose(
+            1, 2
+        )
         query, key = qk[:, : self.heads], qk[:, self.heads :]
-        value = qkv[..., turned:].unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        value = qkv[..., turned:].view(batch, length, -1, self.head_dim).transpose(1, 2)
         if cache is not None:
             end = start + length
             cache[0][:, :, start:end] = key
@@ -298,9 +300,7 @@ class Decoder(nn.Module):
         x = self._run(x, mask, None, 0, causal=mask is None)
         return self._logits(x[:, self.config.prefix_len - 1 :])
 
-    def prefill(
-        self, prefix: Tensor, prefix_mask: Tensor | None = None
-    ) -> tuple[KVCache, Tensor]:
+    def prefill(self, prefix: Tensor, prefix_mask: Tensor | None = None) -> tuple[KVCache, Tensor]:
         """Read the prefix `[R, prefix_len, dim]`; return the cache and `[R, V]` logits."""
         cache = KVCache.empty(self.config, prefix.shape[0], prefix, prefix_mask)
         mask = None if prefix_mask is None else causal_mask(prefix_mask, prefix.shape[1])

@@ -1,0 +1,1 @@
+"""Benchmarks: prompts, scorer and tags."""

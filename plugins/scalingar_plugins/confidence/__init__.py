@@ -1,0 +1,1 @@
+"""Confidence estimators: what can be read off the logits."""

@@ -1,0 +1,1 @@
+"""Guidance schedules: how hard the prompt is pushed."""

@@ -1,0 +1,1 @@
+"""Termination policies: who may stay."""

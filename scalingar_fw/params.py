@@ -1,0 +1,141 @@
+"""Parameters of components: declared once, validated at the door, listed by `scalingar show`.
+
+A component is a frozen attrs class whose fields are made by `param` (a value with a rule and a
+source) or `part` (another component). Its configuration *is* the object: there are no separate
+configuration classes, so no field can fail to reach what it configures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from scalingar_fw.errors import ScalingarError
+
+PARAM = "scalingar_param"
+
+
+@attrs.frozen
+class Rule:
+    """What a parameter accepts, as data: the validator, `show` and the docs read the same."""
+
+    doc: str
+    source: str = ""
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    choices: tuple[Any, ...] | None = None
+    kind: type = float
+    optional: bool = False
+
+    def interval(self) -> str:
+        """The accepted values as text: `[0, 1)`, `one of 'a', 'b'`, or `any float`."""
+        if self.choices is not None:
+            return "one of " + ", ".join(repr(c) for c in self.choices)
+        if all(bound is None for bound in (self.ge, self.gt, self.le, self.lt)):
+            return f"any {self.kind.__name__}"
+        low, high = "(-inf", "inf)"
+        if self.ge is not None:
+            low = f"[{self.ge:g}"
+        elif self.gt is not None:
+            low = f"({self.gt:g}"
+        if self.le is not None:
+            high = f"{self.le:g}]"
+        elif self.lt is not None:
+            high = f"{self.lt:g})"
+        return f"{low}, {high}"
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise `ScalingarError` unless `value` obeys the rule."""
+        if value is None and self.optional:
+            return
+        if self.choices is not None:
+            if value not in self.choices:
+                raise ScalingarError(f"{name}={value!r} must be {self.interval()}: {self.doc}.")
+            return
+        if self.kind is bool or isinstance(value, bool):
+            if not isinstance(value, bool) or self.kind is not bool:
+                raise ScalingarError(
+                    f"{name}={value!r} must be a {self.kind.__name__}: {self.doc}."
+                )
+            return
+        if self.kind is str:
+            if not isinstance(value, str):
+                raise ScalingarError(f"{name}={value!r} must be text: {self.doc}.")
+            return
+        if not isinstance(value, int if self.kind is int else (int, float)):
+            whole = "a whole number" if self.kind is int else "a number"
+            raise ScalingarError(f"{name}={value!r} must be {whole}: {self.doc}.")
+        inside = (
+            math.isfinite(value)
+            and (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+        )
+        if not inside:
+            rule = self.interval() if math.isfinite(value) else f"finite, in {self.interval()}"
+            raise ScalingarError(f"{name}={value!r} must lie in {rule}: {self.doc}.")
+
+
+def _validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    attribute.metadata[PARAM].check(attribute.name, value)
+
+
+def param(
+    default: Any,
+    doc: str,
+    *,
+    source: str = "",
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: Sequence[Any] | None = None,
+    kind: type | None = None,
+    optional: bool = False,
+) -> Any:
+    """A documented, validated attrs field.
+
+    Args:
+        default: the default; its type is the parameter's, unless `kind` says otherwise.
+        doc: one clause saying what it is, with its unit; it ends every error message.
+        source: the equation or table it comes from, or "paper does not specify".
+        ge, gt, le, lt: bounds; every number must also be finite.
+        choices: the accepted values, in place of bounds.
+        kind: int, float, bool or str.
+        optional: whether None is accepted.
+    """
+    rule = Rule(
+        doc=doc,
+        source=source,
+        ge=ge,
+        gt=gt,
+        le=le,
+        lt=lt,
+        choices=None if choices is None else tuple(choices),
+        kind=kind or (type(default) if default is not None else float),
+        optional=optional or default is None,
+    )
+    return attrs.field(default=default, validator=_validate, metadata={PARAM: rule})
+
+
+def part(factory: Callable[[], Any], doc: str) -> Any:
+    """A field that holds another component, `factory()` by default."""
+    return attrs.field(factory=factory, metadata={PARAM: Rule(doc=doc, kind=object)})
+
+
+def rules(component: Any) -> dict[str, Rule]:
+    """The rules of a component (class or object), by field name, in declaration order."""
+    cls = component if isinstance(component, type) else type(component)
+    if not attrs.has(cls):
+        return {}
+    return {
+        a.name: a.metadata.get(PARAM, Rule(doc="", kind=object))
+        for a in attrs.fields(cls)
+        if a.init
+    }

@@ -1,0 +1,223 @@
+"""What a plugin implements. Components decide; each is a pair (init, update) without own memory.
+
+A component is a frozen attrs class: its fields are its configuration, its memory travels in the
+state that `init` returns and `update` passes on. Inherit from the base classes here for their
+defaults, or implement the same methods without them.
+
+All tensors are `[N]` over the live rows unless said otherwise. A component's `scope` says what it
+may read: "row" (each candidate alone) or "cohort" (other candidates of the same prompt as well).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from attrs import field, frozen
+from torch import Tensor
+
+from scalingar_fw.noise import EXTRA, Prompt, uniforms
+from scalingar_fw.result import Status, Trajectory
+from scalingar_fw.sampling import Sampling
+from scalingar_fw.signals import Signals
+from scalingar_fw.state import Cache, Chosen, Confidence, Grid, Logits, Proposal, Rows
+
+Scope = Literal["row", "cohort"]
+Distribution = Literal["conditional", "guided"]
+
+
+@frozen(eq=False)
+class Context:
+    """What a component may know before the first step."""
+
+    rows: Rows
+    grid: Grid
+    vocab_size: int
+    sampling: Sampling
+    device: torch.device
+
+    def full(self, value: float, *shape: int) -> Tensor:
+        """`[N, *shape]` float32 filled with `value`."""
+        return torch.full((len(self.rows), *shape), value, device=self.device)
+
+
+@frozen(eq=False)
+class Step:
+    """Where the decode is: step `index` of `total`, choosing the token of grid cell `cell`."""
+
+    index: int
+    total: int
+    grid: Grid
+    rows: Rows
+    noise: Tensor  # [N] float64 in [0, 1), keyed by (seed, prompt, candidate, index)
+    prompts: Sequence[Prompt] = ()
+    seed: int = 0
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        return divmod(self.index, self.grid.cols)
+
+    def prompt_uniforms(self, prompt: int, count: int, stream: int = EXTRA) -> Any:
+        """`count` further numbers of this step for a prompt as a whole (resampling, ...)."""
+        return uniforms(self.seed, self.prompts[prompt], self.index, count, stream)
+
+
+class Component:
+    """Defaults shared by all: no memory."""
+
+    scope: ClassVar[Scope] = "row"
+
+    def init(self, context: Context) -> Any:
+        """The memory before the first step: None, a tensor, a dict of tensors, or an attrs class
+        whose per-candidate fields are `candidate_field()`s."""
+        return None
+
+
+class Estimator(Component):
+    """Confidence from signals. `update` runs before sampling and feeds the guidance scale;
+    `commit` runs after it and may use the chosen tokens' log-probabilities."""
+
+    distribution: Distribution = "conditional"
+
+    def update(self, state: Any, signals: Signals, step: Step) -> tuple[Confidence, Any]:
+        raise NotImplementedError
+
+    def commit(
+        self, state: Any, confidence: Confidence, chosen: Chosen, step: Step
+    ) -> tuple[Confidence, Any]:
+        return confidence, state
+
+
+class Guidance(Component):
+    """The guidance scale for the token being chosen."""
+
+    def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Tensor, Any]:
+        """`scale [N]`, finite, and the new memory."""
+        raise NotImplementedError
+
+    def bounds(self, sampling: Sampling) -> tuple[float, float]:
+        """The interval that every scale lies in."""
+        return (-float("inf"), float("inf"))
+
+
+@frozen(eq=False)
+class Verdict:
+    """Whom a termination policy ends at this step.
+
+    `terminate [N]` bool, or None for nobody (which spares the loop its host read). `reason` is a
+    sentence with fields of the step's record, such as "{confidence:.3f} below {threshold:.3f}".
+    `trace`: named `[N]` tensors to record.
+    """
+
+    terminate: Tensor | None = None
+    status: Status = Status.PRUNED
+    reason: str = "ended by its termination policy"
+    trace: dict[str, Tensor] = field(factory=dict)
+
+
+class Termination(Component):
+    """Who may stay. Runs last in a step, after the chosen tokens are known."""
+
+    def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Verdict, Any]:
+        raise NotImplementedError
+
+
+class Sampler(Component):
+    """Which tokens to append to which histories."""
+
+    def propose(
+        self, state: Any, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+    ) -> tuple[Proposal, Any]:
+        """`guided [N, V]`: guided logits, untempered, -inf where forbidden."""
+        raise NotImplementedError
+
+
+@frozen(eq=False)
+class Pool:
+    """The completed candidates of one prompt, from which a selector picks."""
+
+    prompt: Prompt
+    candidates: Sequence[Trajectory]
+    seed: int
+    decode: Callable[[Sequence[Trajectory]], np.ndarray[Any, Any]] | None = None
+
+    def images(self) -> np.ndarray[Any, Any]:
+        """The candidates' images, `[K, H, W, 3]` uint8 (for rewards that look)."""
+        if self.decode is None:
+            raise RuntimeError("This pool has no image decoder: it was made from signals alone.")
+        return self.decode(self.candidates)
+
+
+class Selector(Component):
+    """Which completed candidate is the answer."""
+
+    def select(self, pool: Pool) -> int:
+        """Index into `pool.candidates` (never empty)."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class ModelAdapter(Protocol):
+    """A next-token-prediction image model, as the loop sees it.
+
+    `branches`: 2 with an unconditional branch (each candidate costs two forward rows), else 1.
+    `finite_logits`: logits are finite wherever `permitted` says so (or everywhere): spares the
+    loop the search for -inf. Forced tokens (end of line, ...) are fed by the adapter inside
+    `step` and never seen by the loop; `calls(index)` counts them for the ledger.
+    """
+
+    name: str
+    grid: Grid
+    vocab_size: int
+    branches: int
+    finite_logits: bool
+    preset: Sampling
+    device: torch.device
+    dtype: torch.dtype
+
+    def fingerprint(self) -> str:
+        """A hash of the weights: part of every run's identity."""
+        ...
+
+    def encode(self, prompts: Sequence[Prompt]) -> Any:
+        """Validate and encode the prompts; raises `ScalingarError` for one it cannot read."""
+        ...
+
+    def prefill(self, conditioning: Any, copies: int) -> tuple[Cache, Logits]:
+        """Read each prompt once and copy it: `copies` consecutive rows for each prompt; the
+        logits choose token 0."""
+        ...
+
+    def step(self, cache: Cache, token: Tensor, index: int) -> Logits:
+        """Read `token [N]` (token `index` of each row), in place; logits for the next one."""
+        ...
+
+    def calls(self, index: int) -> int:
+        """Model calls that `step(..., index)` makes: 1, or more where forced tokens follow."""
+        ...
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """`[N, T]` tokens to `[N, 3, H, W]` images in [-1, 1]."""
+        ...
+
+    def row_bytes(self) -> int:
+        """Bytes that one live candidate holds (all branches): cache and logits."""
+        ...
+
+
+__all__ = [
+    "Component",
+    "Context",
+    "Estimator",
+    "Guidance",
+    "ModelAdapter",
+    "Pool",
+    "Sampler",
+    "Scope",
+    "Selector",
+    "Step",
+    "Termination",
+    "Verdict",
+]

@@ -1,0 +1,142 @@
+"""Collects what a reader wants of each step, and lays it out by candidate at the end.
+
+Nothing is copied to the host while decoding: a step costs a list append. Steps between two changes
+of the rows are stacked and moved in one transfer at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import define, field, frozen
+from torch import Tensor
+
+from scalingar_fw.errors import ContractError
+from scalingar_fw.result import Array, Status, Trajectory, frozen_array
+from scalingar_fw.state import Rows
+
+
+@frozen(eq=False)
+class StepRecord:
+    """One step: `values` are `[N]` tensors over `rows`; `parent [N]` indexes the rows before it."""
+
+    index: int
+    rows: Rows
+    parent: Tensor | None
+    values: dict[str, Tensor]
+
+
+@define
+class _Segment:
+    """Consecutive steps over the same rows; `origin`: each row's place in the segment before."""
+
+    rows: Rows
+    origin: Array | None
+    steps: list[StepRecord] = field(factory=list)
+
+    def host(self) -> dict[str, Array]:
+        """Each quantity as `[steps, N]`; one transfer each."""
+        names = dict.fromkeys(name for s in self.steps for name in s.values)
+        out: dict[str, Array] = {}
+        for name in names:
+            have = [s.values.get(name) for s in self.steps]
+            like = next(v for v in have if v is not None)
+            absent = torch.full_like(like, torch.nan if like.is_floating_point() else 0)
+            out[name] = torch.stack([absent if v is None else v for v in have]).cpu().numpy()
+        return out
+
+
+@define
+class _End:
+    segment: int
+    row: int
+    status: Status
+    reason: str
+    identity: tuple[int, int]
+
+
+class Recorder:
+    """Every step's record, and how every candidate ended."""
+
+    def __init__(self) -> None:
+        self._segments: list[_Segment] = []
+        self._pending: Array | None = None
+        self._ends: list[_End] = []
+        self._forks: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def add(self, record: StepRecord) -> None:
+        """Append a step; a change of the rows opens a segment."""
+        if self._segments and self._pending is None and record.parent is None:
+            self._segments[-1].steps.append(record)
+            return
+        origin = self._pending
+        if record.parent is not None:
+            parent = record.parent.cpu().numpy()
+            origin = parent if origin is None else origin[parent]
+        self._segments.append(_Segment(record.rows, origin, [record]))
+        self._pending = None
+
+    def keep(self, rows: Tensor) -> None:
+        """The rows of the last record that live on."""
+        self._pending = rows.cpu().numpy()
+
+    def fork(self, prompt: int, candidate: int, parent: int, step: int) -> None:
+        self._forks[prompt, candidate] = (parent, step)
+
+    def end(self, rows: Iterable[int], status: Status, reason: str) -> None:
+        """Rows of the last record that end here (indices among the rows after `keep`, if any)."""
+        segment = len(self._segments) - 1
+        for row in rows:
+            place = row if self._pending is None else int(self._pending[row])
+            who = self._segments[segment].rows
+            identity = (int(who.prompt[place]), int(who.candidate[place]))
+            self._ends.append(_End(segment, place, status, reason, identity))
+
+    def trajectories(self) -> list[Trajectory]:
+        """All candidates, by prompt and candidate id; raises if a signal is not finite."""
+        host = [s.host() for s in self._segments]
+        out = [self._trajectory(host, end) for end in self._ends]
+        return sorted(out, key=lambda t: (t.prompt, t.candidate))
+
+    def _trajectory(self, host: list[dict[str, Array]], end: _End) -> Trajectory:
+        pieces: list[dict[str, Array]] = []
+        row = end.row
+        for number in range(end.segment, -1, -1):
+            segment = self._segments[number]
+            pieces.append({name: values[:, row] for name, values in host[number].items()})
+            if segment.origin is not None:
+                row = int(segment.origin[row])
+        pieces.reverse()
+        names = dict.fromkeys(name for piece in pieces for name in piece)
+        lengths = [len(piece["token"]) for piece in pieces]
+        columns: dict[str, Any] = {}
+        for name in names:
+            parts = [
+                piece.get(name, np.full(length, np.nan))
+                for piece, length in zip(pieces, lengths, strict=True)
+            ]
+            columns[name] = np.concatenate(parts)
+        tokens = frozen_array(columns.pop("token").astype(np.int64))
+        entropy = columns["entropy_nats"]
+        if not np.isfinite(entropy).all():
+            step = int(np.flatnonzero(~np.isfinite(entropy))[0])
+            raise ContractError(
+                f"The model's logits were not finite at step {step} of prompt {end.identity[0]}, "
+                f"candidate {end.identity[1]}: half precision overflowed or the weights are "
+                "broken. Try --dtype float32."
+            )
+        parent, forked_at = self._forks.get(end.identity, (None, 0))
+        signals = {k: frozen_array(v.astype(np.float32)) for k, v in columns.items()}
+        return Trajectory(
+            prompt=end.identity[0],
+            candidate=end.identity[1],
+            status=end.status,
+            reason=end.reason,
+            tokens=tokens,
+            signals=signals,
+            parent=parent,
+            forked_at=forked_at,
+        )

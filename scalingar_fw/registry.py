@@ -1,0 +1,234 @@
+"""Names for the command line and for configuration files: a lazy table, filled by plugins.
+
+Code passes objects; only text needs names. A registered target is a string `module:attribute`
+that is imported when it is used, so listing everything imports nothing. Full names are
+`distribution/name`; the short name works where it is unique.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field, frozen
+
+from scalingar_fw.errors import PluginWarning, ScalingarError, unknown_name
+from scalingar_fw.hookspecs import PROJECT
+
+KINDS = (
+    "confidence",
+    "guidance",
+    "termination",
+    "sampler",
+    "selector",
+    "strategy",
+    "model",
+    "benchmark",
+    "command",
+    "artefact",
+)
+#: The kinds that a strategy is composed of.
+COMPONENTS = KINDS[:5]
+
+ENTRY_POINTS = PROJECT
+#: Comma-separated entry-point names to load, or "none"; unset loads all.
+LOAD_VARIABLE = "SCALINGAR_LOAD_PLUGINS"
+
+
+@frozen
+class Entry:
+    """One registered thing. `target`: `module:attribute`, or the object itself."""
+
+    kind: str
+    name: str
+    package: str
+    target: Any
+    summary: str = ""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.package}/{self.name}"
+
+    @property
+    def path(self) -> str:
+        """`module:qualified name` of the target, without importing it."""
+        if isinstance(self.target, str):
+            return self.target
+        owner = self.target if hasattr(self.target, "__qualname__") else type(self.target)
+        return f"{owner.__module__}:{owner.__qualname__}"
+
+    def load(self) -> Any:
+        """Import and return the target; `ScalingarError` says which plugin is at fault."""
+        if not isinstance(self.target, str):
+            return self.target
+        try:
+            return import_path(self.target)
+        except Exception as error:
+            raise ScalingarError(
+                f"{self.kind} {self.full_name!r} could not be loaded from {self.target!r}: "
+                f"{type(error).__name__}: {error}. Fix or uninstall its plugin."
+            ) from error
+
+
+def import_path(path: str) -> Any:
+    """The object at `module:attribute` (attribute may be dotted)."""
+    module, _, attribute = path.partition(":")
+    if not module or not attribute:
+        raise ScalingarError(f"{path!r} must have the form package.module:name.")
+    found = importlib.import_module(module)
+    for name in attribute.split("."):
+        found = getattr(found, name)
+    return found
+
+
+@frozen
+class Plugin:
+    """A loaded (or failed) entry point."""
+
+    name: str
+    distribution: str
+    version: str
+    error: str | None = None
+
+
+@define
+class Registry:
+    """What plugins registered. `add` is the hook's; `get` and `names` are everyone's."""
+
+    entries: dict[tuple[str, str], Entry] = field(factory=dict)
+    plugins: list[Plugin] = field(factory=list)
+    _package: str = "local"
+
+    def add(self, kind: str, name: str, target: Any, summary: str = "") -> None:
+        """Register `target` (an object or `"module:attribute"`) as `name`.
+
+        Args:
+            kind: one of `KINDS`.
+            name: the short name; the full one is `package/name`.
+            target: strings are imported at first use: prefer them, they keep start-up fast.
+            summary: one line for listings (no import is made to find one).
+        """
+        if kind not in KINDS:
+            raise unknown_name("kind of plugin", kind, KINDS)
+        if not name or "/" in name or name != name.strip():
+            raise ScalingarError(f"name={name!r} must be text without '/' or outer spaces.")
+        entry = Entry(kind, name, self._package, target, summary)
+        key = (kind, entry.full_name)
+        if key in self.entries:
+            raise ScalingarError(f"{kind} {entry.full_name!r} is registered twice: rename one.")
+        self.entries[key] = entry
+
+    def of_kind(self, *kinds: str) -> list[Entry]:
+        return [e for e in self.entries.values() if e.kind in kinds]
+
+    def names(self, kind: str) -> list[str]:
+        """Short names where unique, full names elsewhere; sorted."""
+        entries = self.of_kind(kind)
+        short = [e.name for e in entries]
+        return sorted(e.name if short.count(e.name) == 1 else e.full_name for e in entries)
+
+    def find(self, kind: str, name: str) -> Entry:
+        """The entry by short or full name; raises with suggestions on a miss or an ambiguity."""
+        matches = [e for e in self.of_kind(kind) if name in (e.name, e.full_name)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            full = " or ".join(repr(e.full_name) for e in matches)
+            raise ScalingarError(f"{kind} {name!r} is offered by several plugins: say {full}.")
+        raise unknown_name(kind, name, self.names(kind))
+
+    def get(self, kind: str, name: str) -> Any:
+        """The registered object, imported if need be."""
+        return self.find(kind, name).load()
+
+    def name_of(self, kind: str, target: Any) -> str | None:
+        """The full name under which a class or function is registered, or None."""
+        path = f"{target.__module__}:{target.__qualname__}"
+        for entry in self.of_kind(kind):
+            if entry.path == path:
+                return entry.full_name
+        return None
+
+    def register(self, plugin: Any, package: str) -> None:
+        """Let one plugin (an object or module with `scalingar_register`) add its entries.
+
+        All or nothing: a plugin that fails half-way leaves no entry behind.
+        """
+        before, self._package = dict(self.entries), package
+        try:
+            plugin.scalingar_register(registry=self)
+        except Exception:
+            self.entries = before
+            raise
+        finally:
+            self._package = "local"
+
+
+def _selected(names: Iterable[str]) -> set[str]:
+    """The entry points to load, by `SCALINGAR_LOAD_PLUGINS`."""
+    wanted = os.environ.get(LOAD_VARIABLE)
+    everything = set(names)
+    if wanted is None:
+        return everything
+    chosen = {w.strip() for w in wanted.split(",") if w.strip()} - {"none"}
+    missing = chosen - everything
+    if missing:
+        raise unknown_name(f"plugin in {LOAD_VARIABLE}", sorted(missing)[0], everything)
+    return chosen
+
+
+def load_registry(files: Sequence[Path] = ()) -> Registry:
+    """A registry with every installed plugin and those of `files`.
+
+    A plugin that fails is recorded in `registry.plugins`, reported as a `PluginWarning` and
+    skipped; it never stops the others.
+    """
+    registry = Registry()
+    points = list(importlib.metadata.entry_points(group=ENTRY_POINTS))
+    selected = _selected(p.name for p in points)
+    for point in points:
+        if point.name not in selected:
+            continue
+        distribution = point.dist.name if point.dist is not None else point.name
+        version = point.dist.version if point.dist is not None else "unknown"
+        _register(registry, point.load, point.name, distribution, version)
+    for path in files:
+        _register(registry, functools.partial(_import_file, path), str(path), path.stem, "file")
+    return registry
+
+
+def _register(registry: Registry, load: Any, name: str, distribution: str, version: str) -> None:
+    error = None
+    try:
+        plugin = load()
+        if not hasattr(plugin, "scalingar_register"):
+            raise ScalingarError("it defines no scalingar_register(registry)")
+        registry.register(plugin, distribution)
+    except Exception as problem:
+        error = f"{type(problem).__name__}: {problem}"
+        warnings.warn(f"Plugin {name!r} is skipped: {error}", PluginWarning, stacklevel=3)
+    registry.plugins.append(Plugin(name, distribution, version, error))
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise ScalingarError(f"plugin file {str(path)!r} does not exist")
+    spec = importlib.util.spec_from_file_location(f"scalingar_plugin_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ScalingarError(f"plugin file {str(path)!r} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def default_registry() -> Registry:
+    """The installed plugins, loaded once per process; what names mean where none is passed."""
+    return load_registry()

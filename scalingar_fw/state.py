@@ -1,0 +1,204 @@
+"""What the next step needs: rows, logits, confidence, and the one function that moves candidates.
+
+Candidates of all prompts lie on one flat axis of N live rows. Pruning, reordering and forking are
+all `take(state, rows)`: it walks the fields that are declared per candidate and nothing else, so
+whoever adds a per-candidate field cannot forget to move it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import attrs
+import numpy as np
+import torch
+from attrs import evolve, field, frozen
+from torch import Tensor
+
+T = TypeVar("T")
+
+_AXIS = "scalingar_axis"
+
+
+def candidate_field(**kwargs: Any) -> Any:
+    """A field whose value has one entry for each live row (axis 0): moved by `take`."""
+    return field(metadata={_AXIS: "candidate"}, **kwargs)
+
+
+def prompt_field(**kwargs: Any) -> Any:
+    """A field with one entry for each prompt (axis 0): a prune or fork leaves it alone."""
+    return field(metadata={_AXIS: "prompt"}, **kwargs)
+
+
+@functools.cache
+def _moving_fields(cls: Any) -> tuple[str, ...]:
+    return tuple(a.name for a in attrs.fields(cls) if a.metadata.get(_AXIS) == "candidate")
+
+
+def take(value: T, rows: Tensor) -> T:
+    """`value` for the rows `rows [M]` (int64; any subset, order or duplicates).
+
+    Tensors are indexed on axis 0; dicts, lists and tuples entry by entry; attrs objects field by
+    field, `candidate_field`s only; anything with its own `take` (a KV cache) is asked; numbers,
+    text and None stay as they are. Nothing is changed in place.
+    """
+    out: Any
+    if isinstance(value, Tensor):
+        out = value.index_select(0, rows)
+    elif value is None or isinstance(value, (bool, int, float, str)):
+        out = value
+    elif isinstance(value, Mapping):
+        out = {k: take(v, rows) for k, v in value.items()}
+    elif isinstance(value, (list, tuple)):
+        out = type(value)(take(v, rows) for v in value)
+    elif hasattr(value, "take"):
+        out = value.take(rows)
+    elif attrs.has(type(value)):
+        moved = {name: take(getattr(value, name), rows) for name in _moving_fields(type(value))}
+        out = evolve(value, **moved)  # type: ignore[misc]
+    else:
+        raise TypeError(
+            f"take() cannot move a {type(value).__name__}: keep memory in tensors, dicts, tuples "
+            "or an attrs class with candidate_field()s, or give it a take(rows) method."
+        )
+    return out  # type: ignore[no-any-return]
+
+
+@frozen
+class Grid:
+    """`rows x cols` image tokens, raster order: token t lies at (t // cols, t % cols)."""
+
+    rows: int = field(validator=attrs.validators.ge(1))
+    cols: int = field(validator=attrs.validators.ge(1))
+
+    @property
+    def size(self) -> int:
+        """T: the number of image tokens."""
+        return self.rows * self.cols
+
+
+@frozen(eq=False)
+class Rows:
+    """Who each live row is. Host arrays name them; device tensors serve grouped statistics.
+
+    `prompt`, `candidate`: `[N]` int64 (host); `(prompt, candidate)` is unique and is a row's
+    identity from birth to end. `group [N]`: index of the row's prompt among those with live rows,
+    on the device; `slots [G, W]`: the rows of each such prompt, padded with -1.
+    """
+
+    prompt: np.ndarray[Any, np.dtype[np.int64]]
+    candidate: np.ndarray[Any, np.dtype[np.int64]]
+    n_prompts: int
+    group: Tensor
+    slots: Tensor
+    live: Tensor
+    prompt_index: Tensor
+    candidate_id: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        prompt: Sequence[int] | np.ndarray[Any, Any],
+        candidate: Sequence[int] | np.ndarray[Any, Any],
+        n_prompts: int,
+        device: torch.device | str = "cpu",
+    ) -> Rows:
+        """Rows from their names. Costs host work: made when rows change, not at each step."""
+        p = np.asarray(prompt, dtype=np.int64)
+        c = np.asarray(candidate, dtype=np.int64)
+        present, group, counts = np.unique(p, return_inverse=True, return_counts=True)
+        width = int(counts.max()) if len(counts) else 0
+        slots = np.full((len(present), width), -1, dtype=np.int64)
+        order = np.argsort(group, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]]) if len(counts) else counts
+        column = np.arange(len(p)) - np.repeat(starts, counts)
+        slots[group[order], column] = order
+        return cls(
+            prompt=p,
+            candidate=c,
+            n_prompts=n_prompts,
+            group=torch.from_numpy(group.astype(np.int64)).to(device),
+            slots=torch.from_numpy(slots).to(device),
+            live=torch.from_numpy(counts.astype(np.int64)).to(device),
+            prompt_index=torch.from_numpy(p).to(device),
+            candidate_id=torch.from_numpy(c).to(device),
+        )
+
+    def __len__(self) -> int:
+        return len(self.prompt)
+
+    @property
+    def single(self) -> bool:
+        """Whether all live rows belong to one prompt (grouped statistics are plain ones then)."""
+        return self.slots.shape[0] <= 1
+
+    def take(self, rows: Tensor) -> Rows:
+        """Rows by index; duplicates keep their parent's name (the loop renames forks)."""
+        index = rows.cpu().numpy()
+        return Rows.of(self.prompt[index], self.candidate[index], self.n_prompts, self.group.device)
+
+
+@frozen(eq=False)
+class Logits:
+    """One step's logits of both branches, `[N, V]` float32 each.
+
+    Forbidden tokens are -inf in both; `permitted [N, V]` bool names the others, or is None where
+    every token may be sampled. `uncond` is `cond` itself for a model without the branch.
+    """
+
+    cond: Tensor = candidate_field()
+    uncond: Tensor = candidate_field()
+    permitted: Tensor | None = candidate_field(default=None)
+
+
+@frozen(eq=False)
+class Confidence:
+    """The state S_t = (C, R, I, D) that every policy reads; `[N]` float32 each, higher is better.
+
+    `extra`: further named quantities `[N]` of the estimator; they are recorded in the trace.
+    """
+
+    value: Tensor = candidate_field()
+    rebound: Tensor = candidate_field()
+    intrinsic: Tensor = candidate_field()
+    drift: Tensor = candidate_field()
+    extra: dict[str, Tensor] = candidate_field(factory=dict)
+
+    @classmethod
+    def of(cls, value: Tensor, **extra: Tensor) -> Confidence:
+        """A confidence known by its value alone: neutral drift 0.5, no rebound, I = C."""
+        return cls(value, torch.zeros_like(value), value, torch.full_like(value, 0.5), extra)
+
+
+@frozen(eq=False)
+class Proposal:
+    """The tokens to append. `parent [M]` (int64) says which row each continues.
+
+    `parent = None` is sampling: row i continues itself. Otherwise rows may be dropped, reordered
+    or forked; M is free. A row's first child keeps its name, further children are new candidates,
+    a row without a child ends.
+
+    `log_prob [M]`: of the token under the distribution that proposed it, in nats.
+    """
+
+    token: Tensor
+    log_prob: Tensor
+    parent: Tensor | None = None
+
+
+@frozen(eq=False)
+class Chosen:
+    """The tokens just chosen and their log-probabilities in nats, `[N]` each, untempered."""
+
+    token: Tensor
+    log_prob_cond: Tensor
+    log_prob_uncond: Tensor
+    log_prob_guided: Tensor
+
+
+class Cache(Protocol):
+    """A model's memory of its rows (KV, masks, positions); both branches inside."""
+
+    def take(self, rows: Tensor) -> Any: ...
