@@ -45,6 +45,7 @@ def take(value: T, rows: Tensor) -> T:
     text and None stay as they are. Nothing is changed in place.
     """
     out: Any
+    cls: Any = type(value)
     if isinstance(value, Tensor):
         out = value.index_select(0, rows)
     elif value is None or isinstance(value, (bool, int, float, str)):
@@ -55,8 +56,8 @@ def take(value: T, rows: Tensor) -> T:
         out = type(value)(take(v, rows) for v in value)
     elif hasattr(value, "take"):
         out = value.take(rows)
-    elif attrs.has(type(value)):
-        moved = {name: take(getattr(value, name), rows) for name in _moving_fields(type(value))}
+    elif attrs.has(cls):
+        moved = {name: take(getattr(value, name), rows) for name in _moving_fields(cls)}
         out = evolve(value, **moved)  # type: ignore[misc]
     else:
         raise TypeError(
