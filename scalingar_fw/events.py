@@ -19,7 +19,7 @@ class DecodeStart:
 
     prompts: Sequence[Prompt]
     n: int
-    seed: int
+    seeds: Sequence[int]
     grid: Grid
     sampling: Sampling
 

@@ -19,7 +19,7 @@ from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.events import CandidateEnd, DecodeStart, TokenEvent
 from scalingar_fw.hooks import make_hooks
 from scalingar_fw.measure import Clock, peak_bytes, reset_peak
-from scalingar_fw.noise import Prompt, check_seed, noise_table
+from scalingar_fw.noise import Prompt, check_seeds, noise_table
 from scalingar_fw.protocols import Context, ModelAdapter, Pool, Step
 from scalingar_fw.recorder import Recorder, StepRecord
 from scalingar_fw.result import Decoded, Ledger, Status, Trajectory
@@ -53,13 +53,13 @@ class DecodeState:
 
 @frozen(eq=False)
 class Decoder:
-    """A strategy bound to a model and a way of sampling, with the run's seed."""
+    """A strategy bound to a model and a way of sampling, with a seed for each prompt."""
 
     model: ModelAdapter
     strategy: Strategy
     sampling: Sampling
     prompts: Sequence[Prompt]
-    seed: int
+    seeds: Sequence[int]
 
     def at(self, state: DecodeState) -> Step:
         return Step(
@@ -69,7 +69,7 @@ class Decoder:
             rows=state.rows,
             noise=state.noise[:, state.step],
             prompts=self.prompts,
-            seed=self.seed,
+            seeds=self.seeds,
         )
 
 
@@ -79,7 +79,7 @@ def decode(
     prompts: Sequence[Prompt],
     *,
     n: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     sampling: Sampling | None = None,
     hooks: Any = None,
 ) -> Decoded:
@@ -90,7 +90,8 @@ def decode(
         strategy: what to do with the candidates.
         prompts: decoded in one batch; results do not depend on their company (see noise.py).
         n: candidates per prompt; the strategy's own default where None.
-        seed: keys all randomness together with each prompt's content.
+        seed: keys all randomness together with each prompt's content; one for all prompts, or
+            one each (the same prompt twice in a batch needs two).
         sampling: guidance, temperature, truncation; the model's preset where None.
         hooks: from `make_hooks`; no observers where None.
 
@@ -101,13 +102,14 @@ def decode(
     n = strategy.default_n if n is None else n
     sampling = model.preset if sampling is None else sampling
     hooks = make_hooks() if hooks is None else hooks
-    check(model, sampling, prompts, n, seed)
-    decoder = Decoder(model, strategy, sampling, tuple(prompts), seed)
+    check(model, sampling, prompts, n)
+    seeds = check_seeds(seed, len(prompts))
+    decoder = Decoder(model, strategy, sampling, tuple(prompts), seeds)
     ledger, clock, recorder = Ledger(), Clock(), Recorder()
     reset_peak(model.device)
     with torch.inference_mode():
         state: DecodeState | None = start(decoder, n, ledger, clock)
-        hooks.on_decode_start(event=DecodeStart(decoder.prompts, n, seed, model.grid, sampling))
+        hooks.on_decode_start(event=DecodeStart(decoder.prompts, n, seeds, model.grid, sampling))
         while state is not None:
             state, record, verdict = decode_step(decoder, state, ledger, recorder, hooks)
             clock.mark("policy")
@@ -131,12 +133,11 @@ def decode(
 
 
 def check(
-    model: ModelAdapter, sampling: Sampling, prompts: Sequence[Prompt], n: int, seed: int
+    model: ModelAdapter, sampling: Sampling, prompts: Sequence[Prompt], n: int
 ) -> None:
     """Every rule between model, prompts and settings, once, before any work."""
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ScalingarError(f"n={n!r} must be a whole number >= 1: candidates per prompt.")
-    check_seed(seed)
     if not prompts:
         raise ScalingarError("There is no prompt to decode: give at least one.")
     if model.branches < 2 and sampling.guidance != 1.0:
@@ -170,7 +171,7 @@ def start(decoder: Decoder, n: int, ledger: Ledger, clock: Clock) -> DecodeState
     context = Context(rows, model.grid, model.vocab_size, decoder.sampling, model.device)
     strategy = decoder.strategy
     # MPS has no float64; there the table stays on the host, where inverse_cdf works as well.
-    table = torch.from_numpy(noise_table(decoder.seed, prompts, prompt, candidate, model.grid.size))
+    table = torch.from_numpy(noise_table(decoder.seeds, prompts, prompt, candidate, model.grid.size))
     if model.device.type != "mps":
         table = table.to(model.device)
     state = DecodeState(
@@ -311,7 +312,7 @@ def _follow(
     noise = state.noise
     if forks:  # branches of a fork never share noise
         table = noise_table(
-            decoder.seed, decoder.prompts, prompt[forks], candidate[forks], noise.shape[1]
+            decoder.seeds, decoder.prompts, prompt[forks], candidate[forks], noise.shape[1]
         )
         noise = noise.clone()
         noise[torch.tensor(forks, device=noise.device)] = torch.from_numpy(table).to(noise.device)
@@ -391,7 +392,7 @@ def choose(decoder: Decoder, trajectories: Sequence[Trajectory]) -> list[int]:
         pool = Pool(
             prompt,
             [trajectories[i] for i in places],
-            decoder.seed,
+            decoder.seeds[number],
             lambda some: to_images(decoder.model, some),
         )
         pick = decoder.strategy.selector.select(pool)

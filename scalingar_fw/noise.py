@@ -48,7 +48,7 @@ class Prompt:
         return self.text if self.class_id is None else f"class {self.class_id}"
 
 
-def check_seed(seed: int) -> int:
+def check_seed(seed: object) -> int:
     """`seed` itself if it can key the generator."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _WORD:
         raise ScalingarError(f"seed={seed!r} must be a whole number in [0, 2**64).")
@@ -70,11 +70,20 @@ def uniforms(
     return unit
 
 
+def check_seeds(seed: int | Sequence[int], prompts: int) -> tuple[int, ...]:
+    """One seed for each prompt: a single one serves all."""
+    if isinstance(seed, Sequence) and not isinstance(seed, str):
+        if len(seed) != prompts:
+            raise ScalingarError(f"{len(seed)} seeds for {prompts} prompts: give one, or one each.")
+        return tuple(check_seed(s) for s in seed)
+    return (check_seed(seed),) * prompts
+
+
 def noise_table(
-    seed: int, prompts: Sequence[Prompt], prompt: Any, candidate: Any, count: int
+    seeds: Sequence[int], prompts: Sequence[Prompt], prompt: Any, candidate: Any, count: int
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """`[N, count]` sampling noise for rows named by `prompt [N]` and `candidate [N]`."""
     table = np.empty((len(prompt), count), dtype=np.float64)
     for i, (p, c) in enumerate(zip(prompt, candidate, strict=True)):
-        table[i] = uniforms(seed, prompts[int(p)], int(c), count)
+        table[i] = uniforms(seeds[int(p)], prompts[int(p)], int(c), count)
     return table

@@ -53,7 +53,7 @@ class Step:
     rows: Rows
     noise: Tensor  # [N] float64 in [0, 1), keyed by (seed, prompt, candidate, index)
     prompts: Sequence[Prompt] = ()
-    seed: int = 0
+    seeds: Sequence[int] = ()  # one for each prompt
 
     @property
     def cell(self) -> tuple[int, int]:
@@ -61,7 +61,7 @@ class Step:
 
     def prompt_uniforms(self, prompt: int, count: int, stream: int = EXTRA) -> Any:
         """`count` further numbers of this step for a prompt as a whole (resampling, ...)."""
-        return uniforms(self.seed, self.prompts[prompt], self.index, count, stream)
+        return uniforms(self.seeds[prompt], self.prompts[prompt], self.index, count, stream)
 
 
 class Component:
