@@ -1,0 +1,1 @@
+"""Measurements behind the documents: each is a module that prints its tables (`python -m`)."""
