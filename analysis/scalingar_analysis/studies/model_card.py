@@ -50,7 +50,7 @@ def one_sample(
     )
 
 
-def means(results: Sequence[ItemResult]) -> np.ndarray:  # type: ignore[type-arg]
+def means(results: Sequence[ItemResult]) -> np.ndarray:
     """The mean score of each item's candidates, `[items]`."""
     return np.array([r.scores.mean() for r in results])
 
