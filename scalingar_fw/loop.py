@@ -25,7 +25,7 @@ from scalingar_fw.recorder import Recorder, StepRecord
 from scalingar_fw.result import Decoded, Ledger, Status, Trajectory
 from scalingar_fw.sampling import Sampling
 from scalingar_fw.signals import compute_signals, guided_logits, sanitize
-from scalingar_fw.state import Cache, Logits, Proposal, Rows, candidate_field, take
+from scalingar_fw.state import Cache, Children, Logits, Proposal, Rows, candidate_field, take
 from scalingar_fw.strategy import Strategy
 
 
@@ -70,6 +70,7 @@ class Decoder:
             noise=state.noise[:, state.step],
             prompts=self.prompts,
             seeds=self.seeds,
+            next_candidate=state.next_candidate,
         )
 
 
@@ -132,9 +133,7 @@ def decode(
     return result
 
 
-def check(
-    model: ModelAdapter, sampling: Sampling, prompts: Sequence[Prompt], n: int
-) -> None:
+def check(model: ModelAdapter, sampling: Sampling, prompts: Sequence[Prompt], n: int) -> None:
     """Every rule between model, prompts and settings, once, before any work."""
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ScalingarError(f"n={n!r} must be a whole number >= 1: candidates per prompt.")
@@ -171,7 +170,9 @@ def start(decoder: Decoder, n: int, ledger: Ledger, clock: Clock) -> DecodeState
     context = Context(rows, model.grid, model.vocab_size, decoder.sampling, model.device)
     strategy = decoder.strategy
     # MPS has no float64; there the table stays on the host, where inverse_cdf works as well.
-    table = torch.from_numpy(noise_table(decoder.seeds, prompts, prompt, candidate, model.grid.size))
+    table = torch.from_numpy(
+        noise_table(decoder.seeds, prompts, prompt, candidate, model.grid.size)
+    )
     if model.device.type != "mps":
         table = table.to(model.device)
     state = DecodeState(
@@ -279,25 +280,15 @@ def _follow(
 ) -> tuple[DecodeState, Step]:
     """Give each proposed row the history it continues; name forks, end rows without a child."""
     assert proposal.parent is not None
-    parents = proposal.parent.cpu().numpy()
     old = state.rows
-    prompt, candidate = old.prompt[parents], old.candidate[parents].copy()
-    fresh = list(state.next_candidate)
-    seen: set[int] = set()
-    forks: list[int] = []
-    for child, parent in enumerate(parents.tolist()):
-        if parent in seen:
-            candidate[child] = fresh[prompt[child]]
-            fresh[prompt[child]] += 1
-            forks.append(child)
-            recorder.fork(
-                int(prompt[child]), int(candidate[child]), int(old.candidate[parent]), state.step
-            )
-        seen.add(parent)
-    childless = [i for i in range(len(old)) if i not in seen]
-    if childless:
-        recorder.end(childless, Status.DROPPED, Status.DROPPED.sentence)
-        for i in childless:
+    names = Children.of(old, proposal.parent, state.next_candidate)
+    parents = proposal.parent.tolist()
+    for child in names.forks:
+        parent = int(old.candidate[parents[child]])
+        recorder.fork(int(names.prompt[child]), int(names.candidate[child]), parent, state.step)
+    if names.childless:
+        recorder.end(names.childless, Status.DROPPED, Status.DROPPED.sentence)
+        for i in names.childless:
             hooks.on_candidate_end(
                 event=CandidateEnd(
                     int(old.prompt[i]),
@@ -308,15 +299,20 @@ def _follow(
                 )
             )
     state = take(state, proposal.parent)
-    rows = Rows.of(prompt, candidate, old.n_prompts, decoder.model.device)
+    rows = Rows.of(names.prompt, names.candidate, old.n_prompts, decoder.model.device)
     noise = state.noise
-    if forks:  # branches of a fork never share noise
+    if names.forks:  # branches of a fork never share noise
+        forks = list(names.forks)
         table = noise_table(
-            decoder.seeds, decoder.prompts, prompt[forks], candidate[forks], noise.shape[1]
+            decoder.seeds,
+            decoder.prompts,
+            names.prompt[forks],
+            names.candidate[forks],
+            noise.shape[1],
         )
         noise = noise.clone()
         noise[torch.tensor(forks, device=noise.device)] = torch.from_numpy(table).to(noise.device)
-    state = evolve(state, rows=rows, noise=noise, next_candidate=tuple(fresh))
+    state = evolve(state, rows=rows, noise=noise, next_candidate=names.next_candidate)
     return state, decoder.at(state)
 
 

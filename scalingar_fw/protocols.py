@@ -22,7 +22,7 @@ from scalingar_fw.noise import EXTRA, Prompt, uniforms
 from scalingar_fw.result import Status, Trajectory
 from scalingar_fw.sampling import Sampling
 from scalingar_fw.signals import Signals
-from scalingar_fw.state import Cache, Chosen, Confidence, Grid, Logits, Proposal, Rows
+from scalingar_fw.state import Cache, Children, Chosen, Confidence, Grid, Logits, Proposal, Rows
 
 Scope = Literal["row", "cohort"]
 Distribution = Literal["conditional", "guided"]
@@ -54,10 +54,25 @@ class Step:
     noise: Tensor  # [N] float64 in [0, 1), keyed by (seed, prompt, candidate, index)
     prompts: Sequence[Prompt] = ()
     seeds: Sequence[int] = ()  # one for each prompt
+    next_candidate: Sequence[int] = ()  # per prompt: the id that the next fork gets
 
     @property
     def cell(self) -> tuple[int, int]:
         return divmod(self.index, self.grid.cols)
+
+    def noise_for(self, parent: Tensor) -> Tensor:
+        """This step's noise for the children of `parent [M]`, `[M]` float64.
+
+        The first child of a row draws with that row's noise and each further one with its own, so
+        branches of a fork never share noise.
+        """
+        names = Children.of(self.rows, parent, self.next_candidate)
+        noise = self.noise.index_select(0, parent)
+        for child in names.forks:
+            prompt, candidate = int(names.prompt[child]), int(names.candidate[child])
+            own = uniforms(self.seeds[prompt], self.prompts[prompt], candidate, self.index + 1)
+            noise[child] = own[-1]
+        return noise
 
     def prompt_uniforms(self, prompt: int, count: int, stream: int = EXTRA) -> Any:
         """`count` further numbers of this step for a prompt as a whole (resampling, ...)."""

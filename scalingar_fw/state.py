@@ -142,6 +142,36 @@ class Rows:
 
 
 @frozen(eq=False)
+class Children:
+    """Who the rows of a proposal are: the one rule by which forks get their names.
+
+    A row's first child keeps its name; further children are new candidates, numbered in order of
+    appearance. `forks`: places of the new ones; `childless`: rows that nothing continues.
+    """
+
+    prompt: np.ndarray[Any, np.dtype[np.int64]]
+    candidate: np.ndarray[Any, np.dtype[np.int64]]
+    forks: tuple[int, ...]
+    childless: tuple[int, ...]
+    next_candidate: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rows: Rows, parent: Tensor, next_candidate: Sequence[int]) -> Children:
+        """The names of `parent [M]`'s children, given the next free id of each prompt."""
+        parents = parent.cpu().numpy()
+        prompt, candidate = rows.prompt[parents], rows.candidate[parents].copy()
+        fresh, seen, forks = list(next_candidate), set(), []
+        for child, row in enumerate(parents.tolist()):
+            if row in seen:
+                candidate[child] = fresh[prompt[child]]
+                fresh[prompt[child]] += 1
+                forks.append(child)
+            seen.add(row)
+        childless = tuple(i for i in range(len(rows)) if i not in seen)
+        return cls(prompt, candidate, tuple(forks), childless, tuple(fresh))
+
+
+@frozen(eq=False)
 class Logits:
     """One step's logits of both branches, `[N, V]` float32 each.
 
