@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from scalingar_fw.errors import PluginWarning, ScalingarError, unknown_name
+from scalingar_fw.hooks import EVENTS, make_hooks
 from scalingar_fw.hookspecs import PROJECT
 
 KINDS = (
@@ -40,6 +42,8 @@ COMPONENTS = KINDS[:5]
 ENTRY_POINTS = PROJECT
 #: Comma-separated entry-point names to load, or "none"; unset loads all.
 LOAD_VARIABLE = "SCALINGAR_LOAD_PLUGINS"
+#: Plugin files to load beside the installed ones, separated as in PATH.
+FILES_VARIABLE = "SCALINGAR_PLUGINS"
 
 
 @frozen
@@ -90,20 +94,25 @@ def import_path(path: str) -> Any:
 
 @frozen
 class Plugin:
-    """A loaded (or failed) entry point."""
+    """A loaded (or failed) entry point; `registered`: the (kind, full name) of what it added."""
 
     name: str
     distribution: str
     version: str
     error: str | None = None
+    registered: tuple[tuple[str, str], ...] = ()
 
 
 @define
 class Registry:
-    """What plugins registered. `add` is the hook's; `get` and `names` are everyone's."""
+    """What plugins registered. `add` is the hook's; `get` and `names` are everyone's.
+
+    `observers`: plugins that also hear decoding events (see hookspecs.py), of every run.
+    """
 
     entries: dict[tuple[str, str], Entry] = field(factory=dict)
     plugins: list[Plugin] = field(factory=list)
+    observers: list[Any] = field(factory=list)
     _package: str = "local"
 
     def add(self, kind: str, name: str, target: Any, summary: str = "") -> None:
@@ -164,6 +173,9 @@ class Registry:
         before, self._package = dict(self.entries), package
         try:
             plugin.scalingar_register(registry=self)
+            if any(hasattr(plugin, event) for event in EVENTS):
+                make_hooks([plugin])  # a hook that does not fit is refused here, not in a run
+                self.observers.append(plugin)
         except Exception:
             self.entries = before
             raise
@@ -205,7 +217,7 @@ def load_registry(files: Sequence[Path] = ()) -> Registry:
 
 
 def _register(registry: Registry, load: Any, name: str, distribution: str, version: str) -> None:
-    error = None
+    error, before = None, set(registry.entries)
     try:
         plugin = load()
         if not hasattr(plugin, "scalingar_register"):
@@ -214,7 +226,8 @@ def _register(registry: Registry, load: Any, name: str, distribution: str, versi
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"
         warnings.warn(f"Plugin {name!r} is skipped: {error}", PluginWarning, stacklevel=3)
-    registry.plugins.append(Plugin(name, distribution, version, error))
+    added = tuple(key for key in registry.entries if key not in before)
+    registry.plugins.append(Plugin(name, distribution, version, error, added))
 
 
 def _import_file(path: Path) -> Any:
@@ -224,11 +237,24 @@ def _import_file(path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise ScalingarError(f"plugin file {str(path)!r} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Found by `module:Class` paths, pickle and dataclasses, which all look here for a module.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
     return module
+
+
+def environment_files() -> list[Path]:
+    """The plugin files that `SCALINGAR_PLUGINS` names."""
+    listed = os.environ.get(FILES_VARIABLE, "").split(os.pathsep)
+    return [Path(name.strip()) for name in listed if name.strip()]
 
 
 @functools.cache
 def default_registry() -> Registry:
-    """The installed plugins, loaded once per process; what names mean where none is passed."""
-    return load_registry()
+    """The installed plugins and those of `SCALINGAR_PLUGINS`, loaded once per process; what names
+    mean where no registry is passed."""
+    return load_registry(environment_files())

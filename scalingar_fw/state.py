@@ -47,7 +47,8 @@ def take(value: T, rows: Tensor) -> T:
     out: Any
     cls: Any = type(value)
     if isinstance(value, Tensor):
-        out = value.index_select(0, rows)
+        # On MPS float64 noise lies on the host while rows lie on the device.
+        out = value.index_select(0, rows if rows.device == value.device else rows.to(value.device))
     elif value is None or isinstance(value, (bool, int, float, str)):
         out = value
     elif isinstance(value, Mapping):
