@@ -59,8 +59,9 @@ class Rule:
             return
         if self.kind is bool or isinstance(value, bool):
             if not isinstance(value, bool) or self.kind is not bool:
+                what = {bool: "True or False", int: "a whole number", str: "text"}
                 raise ScalingarError(
-                    f"{name}={value!r} must be a {self.kind.__name__}: {self.doc}."
+                    f"{name}={value!r} must be {what.get(self.kind, 'a number')}: {self.doc}."
                 )
             return
         if self.kind is str:
@@ -78,8 +79,8 @@ class Rule:
             and (self.lt is None or value < self.lt)
         )
         if not inside:
-            rule = self.interval() if math.isfinite(value) else f"finite, in {self.interval()}"
-            raise ScalingarError(f"{name}={value!r} must lie in {rule}: {self.doc}.")
+            rule = f"lie in {self.interval()}" if math.isfinite(value) else "be finite"
+            raise ScalingarError(f"{name}={value!r} must {rule}: {self.doc}.")
 
 
 def _validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
