@@ -67,7 +67,7 @@ class Step:
         branches of a fork never share noise.
         """
         names = Children.of(self.rows, parent, self.next_candidate)
-        noise = self.noise.index_select(0, parent)
+        noise = self.noise.index_select(0, parent.to(self.noise.device))
         for child in names.forks:
             prompt, candidate = int(names.prompt[child]), int(names.candidate[child])
             own = uniforms(self.seeds[prompt], self.prompts[prompt], candidate, self.index + 1)
