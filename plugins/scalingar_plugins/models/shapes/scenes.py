@@ -1,0 +1,209 @@
+"""Scenes of the shapes world and their rendering to 48 x 48 RGB.
+
+Everything lies on a grid of 12 x 12 cells of 4 x 4 pixels, the tokenizer's grid.  An object covers
+3 x 3 cells; two objects keep at least one cell apart.  The cells under an object show the plain
+tint, so that a patch of an object's edge looks the same on every texture: fewer distinct patches,
+and so fewer tokens to learn, without making the pictures any less varied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalingar_plugins.models.shapes.prompts import COLOURS, SHAPES, Spec
+
+CELL = 4  #: pixels per side of a cell, the tokenizer's downsampling
+GRID = 12  #: cells per side
+SIZE = CELL * GRID  #: pixels per side of a picture
+OBJECT_CELLS = 3  #: cells per side of an object
+OBJECT_SIZE = CELL * OBJECT_CELLS  #: pixels per side of an object
+PLACES = GRID - OBJECT_CELLS + 1  #: positions of an object along one axis
+
+#: RGB of the colour words: bright, so that the largest channel tells object from background.
+PALETTE: dict[str, tuple[int, int, int]] = {
+    "red": (226, 40, 44),
+    "orange": (255, 142, 20),
+    "yellow": (252, 236, 60),
+    "green": (48, 190, 72),
+    "cyan": (64, 222, 230),
+    "blue": (48, 92, 246),
+    "purple": (178, 62, 222),
+    "white": (246, 246, 246),
+}
+#: Background tints: dark, and told apart by hue.
+TINTS: tuple[tuple[int, int, int], ...] = (
+    (26, 28, 36),
+    (52, 34, 30),
+    (26, 48, 36),
+    (34, 36, 70),
+)
+TEXTURES: tuple[str, ...] = ("plain", "rows", "columns", "dots")
+PHASES = 4  #: shifts of a texture, in cells
+
+UInt8 = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """An object; ``row`` and ``col`` are its top left cell, each in ``[0, PLACES)``."""
+
+    shape: str
+    colour: str
+    row: int
+    col: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a picture shows."""
+
+    objects: tuple[SceneObject, ...]
+    tint: int = 0
+    texture: str = "plain"
+    phase: int = 0
+
+
+@lru_cache(maxsize=1)
+def masks() -> dict[str, Bool]:
+    """Return each shape's silhouette, bool ``[12, 12]``, touching all four sides of its box."""
+    y, x = np.mgrid[0:OBJECT_SIZE, 0:OBJECT_SIZE] - (OBJECT_SIZE - 1) / 2
+    radius = np.hypot(x, y)
+    cross = (np.abs(x) < 2) | (np.abs(y) < 2)
+    table = {
+        "square": np.ones((OBJECT_SIZE, OBJECT_SIZE), dtype=np.bool_),
+        "circle": radius <= 6.0,
+        # Two pixels wide at the tip, twelve at the base.
+        "triangle": np.abs(x) <= (y + 5.5) / 2 + 0.5,
+        "cross": cross,
+        "diamond": np.abs(x) + np.abs(y) <= 6.0,
+        "ring": (radius <= 6.0) & (radius > 3.2),
+    }
+    for mask in table.values():
+        mask.flags.writeable = False
+    return {shape: table[shape] for shape in SHAPES}
+
+
+@lru_cache(maxsize=256)
+def _sprite(shape: str, colour: str, tint: int) -> UInt8:
+    mask = masks()[shape][..., None]
+    paint, ground = (np.array(rgb, dtype=np.uint8) for rgb in (PALETTE[colour], TINTS[tint]))
+    sprite: UInt8 = np.where(mask, paint, ground)
+    return sprite
+
+
+@lru_cache(maxsize=256)
+def _background(tint: int, texture: str, phase: int) -> UInt8:
+    picture = np.empty((SIZE, SIZE, 3), dtype=np.uint8)
+    picture[:] = TINTS[tint]
+    light = np.minimum(np.array(TINTS[tint]) + 26, 255).astype(np.uint8)
+    period = CELL * PHASES
+    lines = np.arange(CELL * phase + 1, SIZE, period)
+    if texture == "rows":
+        picture[lines] = light
+    elif texture == "columns":
+        picture[:, lines] = light
+    elif texture == "dots":
+        for dy in (0, 1):
+            for dx in (0, 1):
+                picture[np.ix_(lines + dy, lines + dx)] = light
+    elif texture != "plain":
+        raise ValueError(f"texture={texture!r} is unknown; choose one of {', '.join(TEXTURES)}.")
+    picture.flags.writeable = False
+    return picture
+
+
+def render(scene: Scene) -> UInt8:
+    """Return the picture of a scene, uint8 ``[48, 48, 3]``."""
+    picture: UInt8 = _background(scene.tint, scene.texture, scene.phase).copy()
+    for item in scene.objects:
+        y, x = CELL * item.row, CELL * item.col
+        sprite = _sprite(item.shape, item.colour, scene.tint)
+        picture[y : y + OBJECT_SIZE, x : x + OBJECT_SIZE] = sprite
+    return picture
+
+
+def render_batch(scenes: Sequence[Scene]) -> UInt8:
+    """Return the pictures of several scenes, uint8 ``[B, 48, 48, 3]``."""
+    out = np.empty((len(scenes), SIZE, SIZE, 3), dtype=np.uint8)
+    for picture, scene in zip(out, scenes, strict=True):
+        picture[:] = _background(scene.tint, scene.texture, scene.phase)
+        for item in scene.objects:
+            y, x = CELL * item.row, CELL * item.col
+            sprite = _sprite(item.shape, item.colour, scene.tint)
+            picture[y : y + OBJECT_SIZE, x : x + OBJECT_SIZE] = sprite
+    return out
+
+
+def holds(relation: str, dy: float, dx: float, margin: float = 0.0) -> bool:
+    """Whether an object offset by ``(dy, dx)`` from another stands in ``relation`` to it.
+
+    The axis of the larger offset decides, so the four relations exclude each other; ``margin``
+    (same unit as the offsets) is how much larger it must be.  GenEval lets diagonal pairs satisfy
+    two relations; a world made for exact judging is better off with one answer.
+
+    Raises:
+        ValueError: ``relation`` is unknown.
+    """
+    along, across = {
+        "left of": (-dx, dy),
+        "right of": (dx, dy),
+        "above": (-dy, dx),
+        "below": (dy, dx),
+    }.get(relation, (None, None))
+    if along is None or across is None:
+        raise ValueError(f"relation={relation!r} is unknown.")
+    return along > abs(across) + margin
+
+
+@lru_cache(maxsize=8)
+def _layouts(relation: str | None) -> NDArray[np.int64]:
+    """All ordered places of two objects (optionally in a relation), int ``[L, 2, 2]``."""
+    cells = np.arange(PLACES)
+    grid = np.stack(np.meshgrid(cells, cells, cells, cells, indexing="ij"), -1).reshape(-1, 2, 2)
+    offset = grid[:, 0] - grid[:, 1]
+    keep = np.abs(offset).max(-1) > OBJECT_CELLS
+    if relation is not None:
+        keep &= np.array([holds(relation, float(dy), float(dx)) for dy, dx in offset.tolist()])
+    kept: NDArray[np.int64] = grid[keep]
+    return kept
+
+
+def _places(number: int, relation: str | None, rng: np.random.Generator) -> list[list[int]]:
+    """Uniform over all layouts that keep objects one cell apart and obey the relation."""
+    if number == 1:
+        return [rng.integers(0, PLACES, 2).tolist()]
+    if number == 2:
+        table = _layouts(relation)
+        places: list[list[int]] = table[rng.integers(len(table))].tolist()
+        return places
+    while True:
+        draws = rng.integers(0, PLACES, (64, number, 2))
+        apart = np.ones(len(draws), dtype=np.bool_)
+        for i in range(number):
+            for j in range(i):
+                apart &= np.abs(draws[:, i] - draws[:, j]).max(-1) > OBJECT_CELLS
+        if apart.any():
+            found: list[list[int]] = draws[int(apart.argmax())].tolist()
+            return found
+
+
+def sample_scene(spec: Spec, rng: np.random.Generator) -> Scene:
+    """Draw a scene that holds exactly what ``spec`` says; whatever it leaves open is random."""
+    places = _places(len(spec.objects), spec.relation, rng)
+    extra = rng.integers(0, 1 << 30, 3 + len(spec.objects)).tolist()
+    objects = tuple(
+        SceneObject(o.shape, o.colour or COLOURS[draw % len(COLOURS)], row, col)
+        for o, (row, col), draw in zip(spec.objects, places, extra[3:], strict=True)
+    )
+    return Scene(
+        objects,
+        tint=extra[0] % len(TINTS),
+        texture=TEXTURES[extra[1] % len(TEXTURES)],
+        phase=extra[2] % PHASES,
+    )
