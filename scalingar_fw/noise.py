@@ -39,7 +39,7 @@ class Prompt:
 
     def __attrs_post_init__(self) -> None:
         content = json.dumps([self.text, self.class_id, self.negative], ensure_ascii=False)
-        digest = hashlib.sha256(content.encode()).digest()
+        digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
         object.__setattr__(self, "key", int.from_bytes(digest[:16], "little"))
 
     @property

@@ -40,21 +40,24 @@ def _moving_fields(cls: Any) -> tuple[str, ...]:
 def take(value: T, rows: Tensor) -> T:
     """`value` for the rows `rows [M]` (int64; any subset, order or duplicates).
 
-    Tensors are indexed on axis 0; dicts, lists and tuples entry by entry; attrs objects field by
-    field, `candidate_field`s only; anything with its own `take` (a KV cache) is asked; numbers,
-    text and None stay as they are. Nothing is changed in place.
+    Tensors and arrays are indexed on axis 0; dicts, lists and tuples entry by entry; attrs objects
+    field by field, `candidate_field`s only; anything with its own `take` (a KV cache) is asked;
+    numbers, text and None stay as they are. Nothing is changed in place.
     """
     out: Any
     cls: Any = type(value)
     if isinstance(value, Tensor):
         # On MPS float64 noise lies on the host while rows lie on the device.
         out = value.index_select(0, rows if rows.device == value.device else rows.to(value.device))
-    elif value is None or isinstance(value, (bool, int, float, str)):
+    elif value is None or isinstance(value, (bool, int, float, str, np.generic)):
         out = value
+    elif isinstance(value, np.ndarray):  # its own `take` would pick single entries
+        out = value[rows.cpu().numpy()]
     elif isinstance(value, Mapping):
         out = {k: take(v, rows) for k, v in value.items()}
     elif isinstance(value, (list, tuple)):
-        out = type(value)(take(v, rows) for v in value)
+        moved_items = [take(v, rows) for v in value]
+        out = cls(*moved_items) if hasattr(cls, "_fields") else cls(moved_items)  # namedtuple
     elif hasattr(value, "take"):
         out = value.take(rows)
     elif attrs.has(cls):
