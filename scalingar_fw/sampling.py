@@ -11,6 +11,10 @@ from torch import Tensor
 from scalingar_fw.params import param
 
 
+#: Smaller temperatures overflow float32; at this one only exact ties still share probability.
+MIN_TEMPERATURE = 1e-5
+
+
 @frozen
 class Sampling:
     """How tokens are drawn and how hard the prompt is pushed; a model's preset, or the user's."""
@@ -36,12 +40,12 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """-inf outside the smallest set of tokens whose probability reaches `p` (never empty)."""
+    """-inf outside the smallest set of tokens whose probability passes `p` (never empty)."""
     if p >= 1.0:
         return logits
     ordered, index = logits.sort(dim=-1, descending=True, stable=True)
     probability = ordered.softmax(-1)
-    # A token goes if those before it already reach p: the first to pass the threshold stays.
+    # A token goes if those before it already pass p: the first to do so stays, as in LlamaGen.
     excess = probability.cumsum(-1) - probability > p
     excess[:, 0] = False
     drop = torch.zeros_like(excess).scatter(1, index, excess)
@@ -51,7 +55,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 def truncate(logits: Tensor, sampling: Sampling) -> Tensor:
     """Temperature, then top-k, then top-p (the official order); `[N, V]` logits."""
     if sampling.temperature not in (0.0, 1.0):
-        logits = logits / sampling.temperature
+        logits = logits / max(sampling.temperature, MIN_TEMPERATURE)
     return keep_top_p(keep_top_k(logits, sampling.top_k), sampling.top_p)
 
 
