@@ -20,7 +20,7 @@ from scalingar_fw.events import CandidateEnd, DecodeStart, TokenEvent
 from scalingar_fw.hooks import make_hooks
 from scalingar_fw.measure import Clock, peak_bytes, reset_peak
 from scalingar_fw.noise import Prompt, check_seeds, noise_table
-from scalingar_fw.protocols import Context, ModelAdapter, Pool, Step
+from scalingar_fw.protocols import Component, Context, ModelAdapter, Pool, Step, Verdict
 from scalingar_fw.recorder import Recorder, StepRecord
 from scalingar_fw.result import Decoded, Ledger, Status, Trajectory
 from scalingar_fw.sampling import Sampling
@@ -113,6 +113,8 @@ def decode(
         hooks.on_decode_start(event=DecodeStart(decoder.prompts, n, seeds, model.grid, sampling))
         while state is not None:
             state, record, verdict = decode_step(decoder, state, ledger, recorder, hooks)
+            if record.index == 0:
+                check_recorded(strategy, record)
             clock.mark("policy")
             hooks.on_token(
                 event=TokenEvent(
@@ -146,6 +148,16 @@ def check(model: ModelAdapter, sampling: Sampling, prompts: Sequence[Prompt], n:
         )
 
 
+def check_recorded(strategy: Strategy, record: StepRecord) -> None:
+    """A selector that needs a signal which nothing records is refused after one token, not T."""
+    for name, setting in getattr(strategy.selector, "requires", {}).items():
+        if name not in record.values:
+            raise ScalingarError(
+                f"Strategy {strategy.name!r}: its selector reads the signal {name!r}, which no "
+                f"component records: use {setting}. Recorded: {', '.join(sorted(record.values))}."
+            )
+
+
 def start(decoder: Decoder, n: int, ledger: Ledger, clock: Clock) -> DecodeState:
     """Encode and prefill; every component's `init`."""
     model, prompts = decoder.model, decoder.prompts
@@ -175,6 +187,8 @@ def start(decoder: Decoder, n: int, ledger: Ledger, clock: Clock) -> DecodeState
     )
     if model.device.type != "mps":
         table = table.to(model.device)
+    if isinstance(strategy.selector, Component):
+        strategy.selector.init(context)
     state = DecodeState(
         step=0,
         next_candidate=(n,) * len(prompts),
@@ -233,13 +247,14 @@ def decode_step(
     proposal, sampler = strategy.sampler.propose(
         state.sampler, guided, confidence, step, decoder.sampling
     )
-    state = evolve(state, confidence=memory, guidance=guidance, sampler=sampler, scale=scale)
+    state = evolve(state, confidence=memory, guidance=guidance, scale=scale)
     log_p_guided = torch.log_softmax(guided, -1)
     if proposal.parent is not None:
         parent = proposal.parent
         state, step = _follow(decoder, state, proposal, recorder, hooks)
         signals, confidence = take(signals, parent), take(confidence, parent)
         log_p_guided = log_p_guided.index_select(0, parent)
+    state = evolve(state, sampler=sampler)  # the children's already, where there are parents
     state.tokens[:, state.step] = proposal.token
     ledger.tokens += len(state.rows)
 
@@ -266,6 +281,7 @@ def decode_step(
             "intrinsic": confidence.intrinsic,
             "drift": confidence.drift,
             "scale": state.scale,
+            **proposal.trace,
             **confidence.extra,
             **verdict.trace,
         },
@@ -349,23 +365,36 @@ def retire(
             f"prompt {emptied[0]} at step {record.index}: a policy must keep one (min_survivors)."
         )
     values = {k: v[leaving].tolist() for k, v in record.values.items()}
+    why = _reasons(verdict, leaving)
     for place, row in enumerate(leaving.tolist()):
-        sentence = verdict.reason.format(
-            step=record.index, **{k: v[place] for k, v in values.items()}
-        )
-        recorder.end([row], verdict.status, sentence)
+        status, reason = why[place]
+        sentence = reason.format(step=record.index, **{k: v[place] for k, v in values.items()})
+        recorder.end([row], status, sentence)
         hooks.on_candidate_end(
             event=CandidateEnd(
                 int(rows.prompt[row]),
                 int(rows.candidate[row]),
                 state.step,
-                verdict.status,
+                status,
                 sentence,
             )
         )
     keep = torch.from_numpy(np.flatnonzero(~gone)).to(decoder.model.device)
     recorder.keep(keep)
     return take(state, keep)
+
+
+def _reasons(verdict: Verdict, leaving: np.ndarray[Any, Any]) -> list[tuple[Status, str]]:
+    """Status and sentence of each row that leaves."""
+    why = [(verdict.status, verdict.reason)] * len(leaving)
+    for other in reversed(verdict.exceptions):
+        if other.terminate is not None:
+            named = other.terminate.cpu().numpy()[leaving]
+            why = [
+                (other.status, other.reason) if is_named else before
+                for is_named, before in zip(named, why, strict=True)
+            ]
+    return why
 
 
 def advance(decoder: Decoder, state: DecodeState, ledger: Ledger) -> DecodeState:

@@ -10,7 +10,7 @@ may read: "row" (each candidate alone) or "cohort" (other candidates of the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -123,13 +123,15 @@ class Verdict:
 
     `terminate [N]` bool, or None for nobody (which spares the loop its host read). `reason` is a
     sentence with fields of the step's record, such as "{confidence:.3f} below {threshold:.3f}".
-    `trace`: named `[N]` tensors to record.
+    `trace`: named `[N]` tensors to record. `exceptions`: rows of `terminate` that end for another
+    reason, each with its own rows, status and sentence (the first that names a row counts).
     """
 
     terminate: Tensor | None = None
     status: Status = Status.PRUNED
     reason: str = "ended by its termination policy"
     trace: dict[str, Tensor] = field(factory=dict)
+    exceptions: tuple[Verdict, ...] = ()
 
 
 class Termination(Component):
@@ -145,7 +147,11 @@ class Sampler(Component):
     def propose(
         self, state: Any, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, Any]:
-        """`guided [N, V]`: guided logits, untempered, -inf where forbidden."""
+        """The tokens to append, and the new memory.
+
+        `guided [N, V]`: guided logits, untempered, -inf where forbidden. Where the proposal names
+        parents, the memory returned is the children's, one entry for each proposed row.
+        """
         raise NotImplementedError
 
 
@@ -165,8 +171,37 @@ class Pool:
         return self.decode(self.candidates)
 
 
+class Reward(Component):
+    """How good completed candidates are; a part of selectors. Higher is better.
+
+    `oracle`: whether it looks at what is being measured, so that its answers are an upper bound
+    and no method; tables say so.
+    """
+
+    oracle: ClassVar[bool] = False
+
+    @property
+    def requires(self) -> Mapping[str, str]:
+        """Signals that must have been recorded, each with the setting that records it."""
+        return {}
+
+    def score(self, pool: Pool) -> np.ndarray[Any, Any]:
+        """`[K]` float64, one number for each of `pool.candidates`."""
+        raise NotImplementedError
+
+
 class Selector(Component):
-    """Which completed candidate is the answer."""
+    """Which completed candidate is the answer. It has no memory: `init` may refuse bad settings."""
+
+    @property
+    def requires(self) -> Mapping[str, str]:
+        """Signals that must have been recorded, each with the setting that records it."""
+        return {}
+
+    @property
+    def oracle(self) -> bool:
+        """Whether it looks at what is being measured: an upper bound, no method."""
+        return False
 
     def select(self, pool: Pool) -> int:
         """Index into `pool.candidates` (never empty)."""
@@ -229,6 +264,7 @@ __all__ = [
     "Guidance",
     "ModelAdapter",
     "Pool",
+    "Reward",
     "Sampler",
     "Scope",
     "Selector",

@@ -30,13 +30,14 @@ KINDS = (
     "termination",
     "sampler",
     "selector",
+    "reward",
     "strategy",
     "model",
     "benchmark",
     "command",
     "artefact",
 )
-#: The kinds that a strategy is composed of.
+#: The kinds that a strategy is composed of (a reward is a part of a selector).
 COMPONENTS = KINDS[:5]
 
 ENTRY_POINTS = PROJECT

@@ -215,12 +215,14 @@ class Proposal:
     or forked; M is free. A row's first child keeps its name, further children are new candidates,
     a row without a child ends.
 
-    `log_prob [M]`: of the token under the distribution that proposed it, in nats.
+    `log_prob [M]`: of the token under the distribution that proposed it, in nats. `trace`: named
+    `[M]` tensors to record, such as a beam's score.
     """
 
     token: Tensor
     log_prob: Tensor
     parent: Tensor | None = None
+    trace: dict[str, Tensor] = field(factory=dict)
 
 
 @frozen(eq=False)

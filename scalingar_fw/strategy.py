@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from attrs import field, frozen
 from torch import Tensor
@@ -81,6 +83,10 @@ class FinalConfidence(Selector):
 
     signal: str = param("confidence", "the recorded signal whose last value decides")
 
+    @property
+    def requires(self) -> Mapping[str, str]:
+        return {self.signal: "a component that records it, or another selector.signal"}
+
     def select(self, pool: Pool) -> int:
         best = max(
             range(len(pool.candidates)),
@@ -111,6 +117,16 @@ class Strategy:
     sampler: Sampler = part(Multinomial, "which tokens are appended")
     selector: Selector = part(FirstCandidate, "which candidate is the answer")
     default_n: int = param(8, "candidates per prompt where the user names no number", ge=1)
+
+    @property
+    def oracle(self) -> bool:
+        """Whether its answers are an upper bound: the selector looks at what is measured."""
+        return bool(getattr(self.selector, "oracle", False))
+
+    @property
+    def label(self) -> str:
+        """The name for tables; an oracle says that it is one."""
+        return f"{self.name} (oracle)" if self.oracle else self.name
 
     @property
     def parts(self) -> dict[str, object]:
