@@ -10,7 +10,7 @@ Source: LlamaGen (arXiv 2406.06525), `autoregressive/models/gpt.py`, reimplement
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -88,15 +88,16 @@ def rotary_table(config: DecoderConfig) -> tuple[Tensor, Tensor]:
     `rotate(x) = x * cos + swap_pairs(x) * sin`.
     """
     half = config.head_dim // 2
-    frequency = config.rope_base ** -(
-        torch.arange(0, half, 2, dtype=torch.float32)[: half // 2] / half
-    )
-    row = torch.arange(config.rows, dtype=torch.float32).repeat_interleave(config.cols)
-    col = torch.arange(config.cols, dtype=torch.float32).repeat(config.rows)
+    # On the CPU whatever the default device is: a decoder made on the meta device, to be filled
+    # from a file, must still have its table.
+    real: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+    frequency = config.rope_base ** -(torch.arange(0, half, 2, **real)[: half // 2] / half)
+    row = torch.arange(config.rows, **real).repeat_interleave(config.cols)
+    col = torch.arange(config.cols, **real).repeat(config.rows)
     angle = torch.cat([row[:, None] * frequency, col[:, None] * frequency], dim=-1)
     cos = angle.cos().repeat_interleave(2, dim=-1)
     sin = torch.stack([-angle.sin(), angle.sin()], dim=-1).flatten(-2)
-    prefix = torch.zeros(config.prefix_len, config.head_dim)
+    prefix = torch.zeros(config.prefix_len, config.head_dim, **real)
     still = torch.ones_like(prefix) if config.prefix_rotation == "identity" else prefix
     return torch.cat([still, cos]), torch.cat([prefix, sin])
 
