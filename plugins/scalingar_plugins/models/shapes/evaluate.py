@@ -54,6 +54,7 @@ CONTRADICTIONS: tuple[str, ...] = (
     "relation",
     "extra",
     "half",
+    "chipped",
     "blob",
     "merged",
     "two_tone",
@@ -93,7 +94,7 @@ def contradiction(kind: str, spec: Spec, rng: np.random.Generator) -> UInt8 | No
     """A picture that contradicts ``spec`` in one respect, or None where ``kind`` does not apply.
 
     ``colour``, ``shape``, ``count``, ``relation``: one of these is changed; ``extra``: one object
-    more; ``half``: half of an object is missing; ``blob``: an object is a random blob;
+    more; ``half``: half of an object is missing; ``chipped``: one cell of an object is; ``blob``: an object is a random blob;
     ``merged``: two shapes drawn over each other in one place; ``two_tone``: an object's halves
     have two colours.
     """
@@ -145,6 +146,12 @@ def contradiction(kind: str, spec: Spec, rng: np.random.Generator) -> UInt8 | No
     )[side]
     if kind == "half":
         box[part] = tint
+    elif kind == "chipped":
+        shown = masks()[chosen.shape].reshape(OBJECT_CELLS, CELL, OBJECT_CELLS, CELL)
+        # A cell of at least half its pixels: the loss of a corner's few is within a blur.
+        whole = np.argwhere(shown.sum((1, 3)) >= CELL * CELL // 2)
+        i, j = (CELL * whole[int(rng.integers(len(whole)))]).tolist()
+        box[i : i + CELL, j : j + CELL] = tint
     elif kind == "two_tone":
         shown = masks()[chosen.shape][part]
         box[part][shown] = PALETTE[_other(COLOURS, chosen.colour, rng)]

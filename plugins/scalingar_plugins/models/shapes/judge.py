@@ -27,8 +27,9 @@ BRIGHTNESS = 140
 #: Components of fewer pixels are specks of the decoder, not objects.
 SPECK = 6
 #: Least overlap (intersection over union) with a template.  Templates overlap each other by at
-#: most 0.79, a square that lacks one cell overlaps by 0.89; reconstructions reach 0.95 and more.
-MIN_OVERLAP = 0.9
+#: most 0.79, a shape that lacks one cell by 0.93 or less (a cell of at least 6 pixels);
+#: the tokenizer's reconstructions reach 0.99 and more.
+MIN_OVERLAP = 0.94
 #: Least lead over the second best template.
 MIN_LEAD = 0.05
 #: Least share of a component's inner pixels that agree on the colour.

@@ -350,8 +350,7 @@ def _colour_pair_split(colour: str, shape: str) -> str:
 
 
 def _hash_order(items: Sequence[Combination]) -> list[Combination]:
-    # Content hashes, not a generator: numpy does not promise equal streams across versions.
-    return sorted(items, key=lambda c: hashlib.sha256(f"{c.task}:{c.id}".encode()).hexdigest())
+    return sorted(items, key=lambda c: _digest(f"{c.task}:{c.id}"))
 
 
 @lru_cache(maxsize=1)
@@ -418,32 +417,35 @@ def _spread(members: Sequence[Combination], task: str, split: str, size: int) ->
     return items
 
 
-def _impossible() -> list[Item]:
-    rng = np.random.Generator(np.random.Philox(20261123))
+def _digest(text: str) -> str:
+    # Content hashes, not a generator: numpy does not promise equal streams across versions.
+    return hashlib.sha256(text.encode()).hexdigest()
 
-    def draw(number: int) -> list[str]:
-        shapes = rng.permutation(len(SHAPES))[:number]
-        colours = rng.permutation(len(COLOURS))[:number]
-        return [f"{COLOURS[c]} {SHAPES[s]}" for c, s in zip(colours, shapes, strict=True)]
+
+def _impossible() -> list[Item]:
+    def draw(options: Sequence[str], number: int, key: str) -> list[str]:
+        return sorted(options, key=lambda option: _digest(f"{key}:{option}"))[:number]
 
     items: list[Item] = []
     for kind in IMPOSSIBLE_KINDS:
         seen: set[str] = set()
+        attempt = 0
         while len(seen) < _PER_KIND:
+            source = f"{kind}:{attempt}"
+            attempt += 1
+            shapes = draw(SHAPES, 3, source)
+            names = [f"{c} {s}" for c, s in zip(draw(COLOURS, 3, source), shapes, strict=True)]
             if kind == "three_attributed":
-                names = draw(3)
                 prompt = " and ".join(article(name) for name in names)
                 key = "+".join(sorted(names))
             elif kind == "count_colour":
-                word = list(COUNTS)[int(rng.integers(3))]
-                (name,) = draw(1)
-                colour, shape = name.split()
+                (word,) = draw(list(COUNTS), 1, source)
+                colour, shape = names[0].split()
                 prompt = f"{word} {colour} {PLURALS[shape]}"
-                key = f"{COUNTS[word]} {name}"
+                key = f"{COUNTS[word]} {names[0]}"
             else:
-                first, second = draw(2)
-                relation = RELATIONS[int(rng.integers(4))]
-                prompt, other = _relate(first, relation, second)
+                (relation,) = draw(RELATIONS, 1, source)
+                prompt, other = _relate(names[0], relation, names[1])
                 key = prompt if relation in ("left of", "above") else other
             if key not in seen:
                 seen.add(key)
