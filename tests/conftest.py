@@ -25,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a skipped test fails (for a machine with every extra); tests marked 'gpu' may skip",
     )
     group.addoption(
+        "--golden", metavar="DIR", help="tests/parity reads official outputs from this folder"
+    )
+    group.addoption(
         "--skipped-before",
         action="store_true",
         help="run only the tests that the last run skipped",
