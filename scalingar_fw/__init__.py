@@ -1,1 +1,154 @@
-"""Test-time scaling for autoregressive image models."""
+"""Test-time scaling for autoregressive image models.
+
+    import scalingar_fw as sar
+
+    result = sar.generate("a circle left of a square", n=8, seed=0)
+    result.image.show()
+
+Names are imported when they are first used, so `import scalingar_fw` is fast and needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scalingar_fw.config import RunConfig as RunConfig
+    from scalingar_fw.errors import ContractError as ContractError
+    from scalingar_fw.errors import PluginWarning as PluginWarning
+    from scalingar_fw.errors import ScalingarError as ScalingarError
+    from scalingar_fw.generation import generate as generate
+    from scalingar_fw.hooks import make_hooks as make_hooks
+    from scalingar_fw.hookspecs import hookimpl as hookimpl
+    from scalingar_fw.loop import decode as decode
+    from scalingar_fw.noise import Prompt as Prompt
+    from scalingar_fw.outcome import Candidate as Candidate
+    from scalingar_fw.outcome import Generation as Generation
+    from scalingar_fw.params import param as param
+    from scalingar_fw.params import part as part
+    from scalingar_fw.protocols import Context as Context
+    from scalingar_fw.protocols import Estimator as Estimator
+    from scalingar_fw.protocols import Guidance as Guidance
+    from scalingar_fw.protocols import ModelAdapter as ModelAdapter
+    from scalingar_fw.protocols import Pool as Pool
+    from scalingar_fw.protocols import Sampler as Sampler
+    from scalingar_fw.protocols import Selector as Selector
+    from scalingar_fw.protocols import Step as Step
+    from scalingar_fw.protocols import Termination as Termination
+    from scalingar_fw.protocols import Verdict as Verdict
+    from scalingar_fw.registry import Registry as Registry
+    from scalingar_fw.registry import load_registry as load_registry
+    from scalingar_fw.result import Decoded as Decoded
+    from scalingar_fw.result import Ledger as Ledger
+    from scalingar_fw.result import Status as Status
+    from scalingar_fw.result import Trajectory as Trajectory
+    from scalingar_fw.sampling import Sampling as Sampling
+    from scalingar_fw.signals import Signals as Signals
+    from scalingar_fw.state import Confidence as Confidence
+    from scalingar_fw.state import Proposal as Proposal
+    from scalingar_fw.state import candidate_field as candidate_field
+    from scalingar_fw.state import prompt_field as prompt_field
+    from scalingar_fw.strategy import Strategy as Strategy
+    from scalingar_fw.trace import Trace as Trace
+    from scalingar_fw.trace import read_trace as read_trace
+
+    __version__: str
+
+#: Where each public name lives; a test holds this table and the imports above together.
+_HOMES = {
+    "config": ("RunConfig",),
+    "errors": ("ContractError", "PluginWarning", "ScalingarError"),
+    "generation": ("generate",),
+    "hooks": ("make_hooks",),
+    "hookspecs": ("hookimpl",),
+    "loop": ("decode",),
+    "noise": ("Prompt",),
+    "outcome": ("Candidate", "Generation"),
+    "params": ("param", "part"),
+    "protocols": (
+        "Context",
+        "Estimator",
+        "Guidance",
+        "ModelAdapter",
+        "Pool",
+        "Sampler",
+        "Selector",
+        "Step",
+        "Termination",
+        "Verdict",
+    ),
+    "registry": ("Registry", "load_registry"),
+    "result": ("Decoded", "Ledger", "Status", "Trajectory"),
+    "sampling": ("Sampling",),
+    "signals": ("Signals",),
+    "state": ("Confidence", "Proposal", "candidate_field", "prompt_field"),
+    "strategy": ("Strategy",),
+    "trace": ("Trace", "read_trace"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Candidate",
+    "Confidence",
+    "Context",
+    "ContractError",
+    "Decoded",
+    "Estimator",
+    "Generation",
+    "Guidance",
+    "Ledger",
+    "ModelAdapter",
+    "PluginWarning",
+    "Pool",
+    "Prompt",
+    "Proposal",
+    "Registry",
+    "RunConfig",
+    "Sampler",
+    "Sampling",
+    "ScalingarError",
+    "Selector",
+    "Signals",
+    "Status",
+    "Step",
+    "Strategy",
+    "Termination",
+    "Trace",
+    "Trajectory",
+    "Verdict",
+    "__version__",
+    "candidate_field",
+    "decode",
+    "generate",
+    "hookimpl",
+    "load_registry",
+    "make_hooks",
+    "param",
+    "part",
+    "prompt_field",
+    "read_trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("scalingar-fw")
+    except metadata.PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, "__version__"})

@@ -1,0 +1,177 @@
+"""`scalingar generate`: from a prompt to a folder with the picture and how it came about."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scalingar_fw.cli.group import app_of, common_options
+from scalingar_fw.errors import ScalingarError
+
+if TYPE_CHECKING:
+    from scalingar_fw.cli.progress import Reporter
+    from scalingar_fw.preparing import Plan
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_SEED = click.IntRange(0, 2**64 - 1)
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option("--model", metavar="NAME", help="The model (default: shapes).")
+@click.option("--strategy", metavar="NAME", help="The strategy (default: scalingar).")
+@click.option("-n", "n", type=click.IntRange(1), help="Candidates per prompt (by the strategy: 8).")
+@click.option("--seed", type=_SEED, metavar="S", help="Keys all randomness (default: 0).")
+@click.option("--guidance", type=float, metavar="S", help="Guidance scale (by the model).")
+@click.option("--temperature", type=float, metavar="T", help="Sampling temperature (by the model).")
+@click.option("--top-k", type=int, metavar="K", help="Keep K tokens; 0: all (by the model).")
+@click.option("--top-p", type=float, metavar="P", help="Keep this probability (by the model).")
+@click.option(
+    "--prompts",
+    "prompts_file",
+    type=_FILE,
+    metavar="FILE",
+    help='A prompt on each line, or JSON Lines with "prompt"; one subfolder for each.',
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting: termination.quantile=0.2, termination=never (repeatable).",
+)
+@click.option(
+    "--config",
+    type=_FILE,
+    metavar="FILE",
+    help="YAML with these options as keys, such as a run's config.yaml; options win.",
+)
+@click.option("--device", metavar="D", help="auto, cpu, cuda, cuda:1 or mps (default: auto).")
+@click.option(
+    "--dtype", metavar="D", help="auto, float32, bfloat16 or float16 (default: auto, by the model)."
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The model's weights, where it takes any.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Output folder (default: runs/<prompt>-<strategy>-<seed>-<hash>).",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier run in the output folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@common_options
+@click.pass_context
+def generate(
+    ctx: click.Context,
+    /,
+    prompt: str | None,
+    prompts_file: Path | None,
+    settings: tuple[str, ...],
+    config: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Make a picture from PROMPT.
+
+    Several candidates are decoded, hopeless ones are ended early, and one becomes the answer.
+    Writes image.png, candidates.png, dynamics.png, trace/, run.json and config.yaml.
+    """
+    since = time.perf_counter()
+    if prompt is not None and prompts_file is not None:
+        raise click.UsageError("Give PROMPT or --prompts, not both.")
+    from scalingar_fw.cli.progress import make_reporter
+
+    reporter = make_reporter()
+    registry = app_of(ctx).registry
+    with reporter:
+        reporter.phase("loading")
+        # torch is imported from here on
+        from scalingar_fw import saving
+        from scalingar_fw.config import read_settings
+        from scalingar_fw.files import check_target, new_folder
+        from scalingar_fw.preparing import prepare
+
+        if out is not None:
+            check_target(out, overwrite)
+        options = read_settings(config) if config is not None else {}
+        merge(options, flags, settings)
+        if prompt is not None:
+            options["prompts"] = [prompt]
+        elif prompts_file is not None:
+            from scalingar_fw.cli.prompts import read_prompts
+
+            options["prompts"] = read_prompts(prompts_file)
+        if "prompts" not in options:
+            raise click.UsageError(
+                "Missing PROMPT: give one, --prompts FILE, or a --config with it."
+            )
+        plan = prepare(registry=registry, **options)
+        folder = saving.default_folder(plan, prompts_file) if out is None else out
+        with new_folder(folder, overwrite) as place:
+            many = prompts_file is not None or len(plan.prompts) > 1
+            document, lines = _decode(plan, place, reporter, many, since)
+    document["folder"] = str(folder)
+    if as_json:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join([*lines, f"{'written':12}{folder}"]))
+
+
+def merge(options: dict[str, Any], flags: dict[str, Any], settings: tuple[str, ...]) -> None:
+    """Lay the flags that were given over a file's `options`."""
+    given = {k: v for k, v in flags.items() if v is not None}
+    if "model" in given:  # the file's weights are another model's
+        options.pop("weights", None)
+    if "model" in given or "weights" in given:
+        options.pop("model_hash", None)
+    options.update(given)
+    if settings:
+        options["settings"] = {**options.get("settings", {}), **parse_set(settings)}
+
+
+def parse_set(pairs: tuple[str, ...]) -> dict[str, str]:
+    """`("a.b=1",)` as `{"a.b": "1"}`."""
+    out: dict[str, str] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.strip():
+            raise ScalingarError(
+                f"--set {pair!r} must have the form key=value, such as termination.quantile=0.2."
+            )
+        out[key.strip()] = value.strip()
+    return out
+
+
+def _decode(
+    plan: Plan, place: Path, reporter: Reporter, many: bool, since: float
+) -> tuple[dict[str, Any], list[str]]:
+    """Decode and write; the document for `--json` and the summary's lines."""
+    from scalingar_fw import saving
+    from scalingar_fw.cli import summary
+    from scalingar_fw.generation import run_plan
+
+    reporter.expect(len(plan.prompts))
+    runs = run_plan(plan, [reporter])
+    if not many:
+        run = next(runs)
+        reporter.phase("writing")
+        data = saving.write_run(run, place, since=since)
+        return data, summary.of_one(data)
+    lines, reports = [], []
+    for run, data in saving.write_many(plan, runs, place, since):
+        lines.append(summary.row(data, run.index))
+        reports.append({"notes": data["notes"]})
+    whole = json.loads((place / "run.json").read_text(encoding="utf-8"))
+    index = json.loads((place / "index.json").read_text(encoding="utf-8"))
+    return {**whole, "prompts": index["prompts"]}, [*lines, *summary.of_many(whole, reports)]

@@ -1,0 +1,163 @@
+"""Live progress on stderr: a bar on a terminal, a few plain lines anywhere else.
+
+A reporter is an observer like any plugin's: it hears events and can change nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from scalingar_fw.events import CandidateEnd, DecodeStart, TokenEvent
+
+#: A terminal cannot show more, and a decode step may take less than a millisecond.
+_REFRESH_SECONDS = 0.05
+
+
+class Reporter(Protocol):
+    """What the `generate` command talks to."""
+
+    def __enter__(self) -> Reporter: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def phase(self, text: str) -> None:
+        """Say what is going on while no token is made."""
+        ...
+
+    def expect(self, prompts: int) -> None:
+        """How many prompts there are in all."""
+        ...
+
+
+def make_reporter() -> Reporter:
+    """A bar if stderr is a terminal, else lines."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return Bar(console) if console.is_terminal else Lines()
+
+
+class _Counts:
+    """Counts over all batches of a run."""
+
+    def __init__(self) -> None:
+        self.prompts = 1  # in all
+        self.before = 0  # in batches before this one
+        self.here = 0  # in this batch
+        self.step = self.total = self.live = self.tokens = self.pruned = 0
+
+    def expect(self, prompts: int) -> None:
+        self.prompts = prompts
+
+    def on_decode_start(self, event: DecodeStart) -> None:
+        self.before += self.here
+        self.here, self.total, self.step = len(event.prompts), event.total, 0
+        self.live = event.n * self.here
+        self.begin(event)
+
+    def on_token(self, event: TokenEvent) -> None:
+        self.step = event.index + 1
+        self.live = event.live
+        self.tokens += event.live
+        self.advance()
+
+    def on_candidate_end(self, event: CandidateEnd) -> None:
+        if event.status.value == "pruned":
+            self.pruned += 1
+
+    @property
+    def done(self) -> float:
+        """Share of the whole run, in [0, 1]."""
+        part = self.step / max(1, self.total)
+        return (self.before + self.here * part) / max(1, self.prompts)
+
+    def begin(self, event: DecodeStart) -> None: ...
+
+    def advance(self) -> None: ...
+
+
+class Lines(_Counts):
+    """Plain lines: at the start, and at each quarter of the run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._quarter = 0
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: Any) -> None: ...
+
+    def phase(self, text: str) -> None:
+        click.echo(text, err=True)
+
+    def begin(self, event: DecodeStart) -> None:
+        if self.before:
+            return
+        what = event.prompts[0].label if self.prompts == 1 else f"{self.prompts} prompts"
+        click.echo(f"{what}: {event.n} candidates of {event.total} tokens", err=True)
+
+    def advance(self) -> None:
+        quarter = int(4 * self.done + 1e-9)
+        if quarter > self._quarter:
+            self._quarter = quarter
+            click.echo(
+                f"{25 * quarter:3d} %  {self.tokens} tokens, {self.live} live, "
+                f"{self.pruned} pruned",
+                err=True,
+            )
+
+
+class Bar(_Counts):
+    """A bar with tokens, live candidates and prunings; it is wiped when the run ends."""
+
+    def __init__(self, console: Any) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        super().__init__()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("starting", total=None, counts="")
+        self._shown = 0.0
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._progress.stop()
+
+    def phase(self, text: str) -> None:
+        self._progress.update(self._task, description=text, total=None, counts="")
+
+    def begin(self, event: DecodeStart) -> None:
+        label = event.prompts[0].label if self.here == 1 else f"{self.here} prompts"
+        if self.prompts > self.here:
+            label += f" ({self.before + self.here}/{self.prompts})"
+        label = label if len(label) <= 40 else label[:39] + "…"
+        self._progress.update(self._task, description=label, total=1.0, completed=self.done)
+
+    def advance(self) -> None:
+        now = time.perf_counter()
+        if now - self._shown < _REFRESH_SECONDS and self.step < self.total:
+            return
+        self._shown = now
+        counts = f"{self.tokens} tokens  {self.live} live  {self.pruned} pruned"
+        self._progress.update(self._task, completed=self.done, counts=counts)
