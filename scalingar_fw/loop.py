@@ -303,7 +303,7 @@ def _follow(
         parent = int(old.candidate[parents[child]])
         recorder.fork(int(names.prompt[child]), int(names.candidate[child]), parent, state.step)
     if names.childless:
-        recorder.end(names.childless, Status.DROPPED, Status.DROPPED.sentence)
+        recorder.end(old, names.childless, Status.DROPPED, Status.DROPPED.sentence)
         for i in names.childless:
             hooks.on_candidate_end(
                 event=CandidateEnd(
@@ -344,7 +344,7 @@ def retire(
     rows = state.rows
     if state.step == decoder.model.grid.size:
         sentence = Status.COMPLETED.sentence
-        recorder.end(range(len(rows)), Status.COMPLETED, sentence)
+        recorder.end(rows, range(len(rows)), Status.COMPLETED, sentence)
         for prompt, candidate in zip(rows.prompt, rows.candidate, strict=True):
             hooks.on_candidate_end(
                 event=CandidateEnd(
@@ -369,7 +369,7 @@ def retire(
     for place, row in enumerate(leaving.tolist()):
         status, reason = why[place]
         sentence = reason.format(step=record.index, **{k: v[place] for k, v in values.items()})
-        recorder.end([row], status, sentence)
+        recorder.end(rows, [row], status, sentence)
         hooks.on_candidate_end(
             event=CandidateEnd(
                 int(rows.prompt[row]),

@@ -86,14 +86,14 @@ class Recorder:
     def fork(self, prompt: int, candidate: int, parent: int, step: int) -> None:
         self._forks[prompt, candidate] = (parent, step)
 
-    def end(self, rows: Iterable[int], status: Status, reason: str) -> None:
-        """Rows of the last record that end here (indices among the rows after `keep`, if any)."""
+    def end(self, who: Rows, places: Iterable[int], status: Status, reason: str) -> None:
+        """End the rows at `places` of the live rows `who`: those of the last record, or those that
+        were kept of it; before the first record, whoever was there from the start."""
         segment = len(self._segments) - 1
-        for row in rows:
-            place = row if self._pending is None else int(self._pending[row])
-            who = self._segments[segment].rows
+        for place in places:
+            row = place if self._pending is None else int(self._pending[place])
             identity = (int(who.prompt[place]), int(who.candidate[place]))
-            self._ends.append(_End(segment, place, status, reason, identity))
+            self._ends.append(_End(segment, row, status, reason, identity))
 
     def trajectories(self) -> list[Trajectory]:
         """All candidates, by prompt and candidate id; raises if a signal is not finite."""
@@ -102,6 +102,9 @@ class Recorder:
         return sorted(out, key=lambda t: (t.prompt, t.candidate))
 
     def _trajectory(self, host: list[dict[str, Array]], end: _End) -> Trajectory:
+        if end.segment < 0:
+            none = frozen_array(np.zeros(0, dtype=np.int64))
+            return Trajectory(*end.identity, end.status, end.reason, none, {})
         pieces: list[dict[str, Array]] = []
         row = end.row
         for number in range(end.segment, -1, -1):
@@ -110,6 +113,8 @@ class Recorder:
             if segment.origin is not None:
                 row = int(segment.origin[row])
         pieces.reverse()
+        if not pieces:  # dropped before its first token
+            pieces = [{name: values[:0, 0] for name, values in host[0].items()}]
         names = dict.fromkeys(name for piece in pieces for name in piece)
         lengths = [len(piece["token"]) for piece in pieces]
         columns: dict[str, Any] = {}

@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 import hypothesis
 import pytest
+import torch
 
 # Same examples on every run: a red test is red for everyone. Time limits belong to CI, not to
 # single examples on a busy machine.
@@ -13,6 +14,9 @@ hypothesis.settings.register_profile(
     "scalingar", derandomize=True, deadline=None, max_examples=50, database=None
 )
 hypothesis.settings.load_profile("scalingar")
+
+# Tests compute on small tensors, where handing work to threads costs more than the work.
+torch.set_num_threads(1)
 
 SKIPPED = "scalingar/skipped"
 

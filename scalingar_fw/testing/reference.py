@@ -6,6 +6,7 @@ prefix of N=8") can only be tested where a row's logits cannot depend on its nei
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -126,6 +127,7 @@ def _positive(name: str, value: int) -> None:
         raise ScalingarError(f"{name}={value} must be at least 1.")
 
 
+@functools.lru_cache(maxsize=1 << 14)  # properties ask for the same histories again and again
 def _hashed(text: str, count: int) -> np.ndarray:
     """`count` standard normal numbers, a function of `text`."""
     digest = hashlib.sha256(text.encode()).digest()
@@ -133,4 +135,5 @@ def _hashed(text: str, count: int) -> np.ndarray:
     uniform = (bits.random_raw(2 * count) >> np.uint64(11)) * 2.0**-53
     radius = np.sqrt(-2 * np.log1p(-uniform[:count]))
     normal: np.ndarray = radius * np.cos(2 * np.pi * uniform[count:])
+    normal.setflags(write=False)
     return normal
