@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from scalingar_plugins.models.captions import clean
 
 pytest.importorskip("ftfy", reason="needs the extra hf")

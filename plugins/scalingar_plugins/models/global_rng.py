@@ -1,0 +1,66 @@
+"""The official scripts' randomness: one stream for all rows, drawn from at each step.
+
+For reproducing published samples token by token. The framework's default is keyed noise, under
+which a candidate's tokens do not depend on who else is decoded; here they do, by construction.
+"""
+
+from __future__ import annotations
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.protocols import Context, Sampler, Step
+from scalingar_fw.sampling import Sampling, truncate
+from scalingar_fw.state import Confidence, Proposal
+
+
+@frozen(eq=False)
+class Stream:
+    """Where the generator stands after the last step; shared by all rows, so `take` leaves it."""
+
+    position: Tensor | None = None  # torch's generator state, uint8
+
+
+@frozen
+class GlobalMultinomial(Sampler):
+    """One `torch.multinomial` per step over all live rows, from a generator seeded by the run.
+
+    The generator is made anew at each step from the state that the last one left: nothing global
+    is read or changed, and a copied state continues identically. Equal to an official script that
+    calls `torch.manual_seed(seed)` and draws once per step, for the same rows in the same order on
+    the same kind of device, until a row is pruned.
+    """
+
+    scope = "cohort"  # and beyond: a row's draw depends on every row before it
+
+    def init(self, context: Context) -> Stream:
+        return Stream()
+
+    def propose(
+        self, state: Stream, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+    ) -> tuple[Proposal, Stream]:
+        if sampling.temperature == 0.0:
+            return Proposal(guided.argmax(-1), guided.new_zeros(len(guided))), state
+        generator = torch.Generator(guided.device)
+        if state.position is None:
+            generator.manual_seed(_one_seed(step))
+        else:
+            generator.set_state(state.position)
+        log_p = torch.log_softmax(truncate(guided, sampling), -1)
+        token = torch.multinomial(log_p.exp(), 1, generator=generator)
+        return (
+            Proposal(token[:, 0], log_p.gather(1, token)[:, 0]),
+            Stream(generator.get_state()),
+        )
+
+
+def _one_seed(step: Step) -> int:
+    seeds = set(step.seeds)
+    if len(seeds) > 1:
+        raise ScalingarError(
+            "The sampler 'global-multinomial' has one stream for the whole batch, so it takes one "
+            f"seed, not {len(seeds)}: decode these prompts apart, or use the keyed sampler."
+        )
+    return seeds.pop() if seeds else 0

@@ -1,0 +1,272 @@
+"""What Janus-Pro, Emu3 and SimpleAR share: a transformers trunk that is run one step at a time.
+
+`generate()` hides the per-step logits, truncates silently and changes between releases, so only
+the decoder-only trunk is called, with our own preallocated cache. Conditional and unconditional
+prompts of different lengths form one left-padded batch; positions count real tokens only, which
+makes a padded row equal to the row alone.
+
+Importing this module does not import transformers.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import define, frozen
+from torch import Tensor
+
+from scalingar_fw.errors import ScalingarError
+
+
+def need_transformers(what: str) -> Any:
+    """The transformers package, or a `ScalingarError` that says how to get it."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise ScalingarError(
+            f"{what} runs through transformers: pip install 'scalingar-fw[hf]'."
+        ) from error
+    return transformers
+
+
+def need_folder(name: str, weights: Path | str | None, remedy: str) -> Path:
+    """`weights` as an existing folder in Hugging Face's format."""
+    if weights is None:
+        raise ScalingarError(
+            f"Model {name!r} needs its weights: --weights DIR. {remedy} "
+            f"See `scalingar models info {name}`."
+        )
+    folder = Path(weights)
+    if not (folder / "config.json").is_file():
+        raise ScalingarError(f"{str(folder)!r} has no config.json. {remedy}")
+    return folder
+
+
+def load_pretrained(
+    cls: Any, folder: Path, dtype: torch.dtype, unused: Sequence[str] = (), **kwargs: Any
+) -> Any:
+    """`cls.from_pretrained`, but offline, in evaluation mode, and strict about what it found.
+
+    transformers initialises a missing tensor at random and goes on; here that is an error.
+
+    Args:
+        cls: a transformers model class.
+        folder: the checkpoint.
+        dtype: of the weights.
+        unused: patterns of tensors that the file may hold beyond the model's.
+        kwargs: passed on.
+
+    Raises:
+        ScalingarError: damaged files, or tensors that are missing, left over or misshapen.
+    """
+    try:
+        model, report = cls.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True, **kwargs
+        )
+    except Exception as error:
+        detail = (str(error).strip().splitlines() or [""])[0][:200]
+        raise ScalingarError(
+            f"{str(folder)!r} could not be loaded as {cls.__name__} "
+            f"({type(error).__name__}: {detail}). Compare the files with the published ones."
+        ) from error
+    extra = [
+        name
+        for name in report["unexpected_keys"]
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in unused)
+    ]
+    problems = {
+        "missing": sorted(report["missing_keys"]),
+        "unexpected": sorted(extra),
+        "of another shape": sorted(str(m[0]) for m in report.get("mismatched_keys", ())),
+    }
+    if any(problems.values()):
+        lines = [
+            f"  {len(names)} {label}: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}"
+            for label, names in problems.items()
+            if names
+        ]
+        raise ScalingarError(
+            f"{str(folder)!r} does not fit {cls.__name__}:\n" + "\n".join(lines) + "\n"
+            "Is it a checkpoint of another architecture, or is a shard missing?"
+        )
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a checkpoint folder; `ScalingarError` where there is none."""
+    transformers = need_transformers("A tokenizer")
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        detail = (str(error).strip().splitlines() or [""])[0][:200]
+        raise ScalingarError(
+            f"{str(folder)!r} has no readable tokenizer ({type(error).__name__}: {detail}). "
+            "Download the tokenizer's files into the same folder."
+        ) from error
+
+
+def token_id(tokenizer: Any, token: str) -> int:
+    """The id of a special token by its text; `ScalingarError` where the tokenizer lacks it."""
+    found = tokenizer.convert_tokens_to_ids(token)
+    if found is None or found == getattr(tokenizer, "unk_token_id", None):
+        raise ScalingarError(
+            f"The tokenizer has no token {token!r}: these are not this model's files."
+        )
+    return int(found)
+
+
+@frozen(eq=False)
+class PaddedIds:
+    """Prompt tokens `[R, L]` int64, padded on the left, and their bool mask."""
+
+    ids: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> PaddedIds:
+        """The mask follows the lengths, never the ids: a prompt may hold the padding token."""
+        width = max(len(row) for row in rows)
+        ids = [[pad] * (width - len(row)) + list(row) for row in rows]
+        mask = [[False] * (width - len(row)) + [True] * len(row) for row in rows]
+        return cls(torch.tensor(ids, device=device), torch.tensor(mask, device=device))
+
+
+@functools.cache
+def _slot_classes() -> tuple[Any, Any]:
+    """transformers' cache with preallocated layers; its own grow by copying at each step, which
+    for 8,000 tokens moves more bytes than the attention does."""
+    from transformers.cache_utils import Cache, DynamicLayer
+
+    class SlotLayer(DynamicLayer):  # type: ignore[misc]
+        """Keys and values `[R, heads, S, head_dim]`, written in place up to `length`."""
+
+        def __init__(self, keys: Tensor, values: Tensor, length: int = 0) -> None:
+            super().__init__()
+            self.keys, self.values, self.length = keys, values, length
+            self.dtype, self.device = keys.dtype, keys.device
+            self.is_initialized = True
+
+        def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+            pass
+
+        def update(
+            self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+        ) -> tuple[Tensor, Tensor]:
+            end = self.length + key_states.shape[2]
+            self.keys[:, :, self.length : end] = key_states
+            self.values[:, :, self.length : end] = value_states
+            self.length = end
+            return self.keys[:, :, :end], self.values[:, :, :end]
+
+        def get_seq_length(self) -> int:
+            return self.length
+
+        def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+            return self.length + query_length, 0
+
+    return SlotLayer, Cache
+
+
+@define(eq=False)
+class TrunkCache:
+    """The memory of N candidates: rows [0, N) conditional, [N, 2N) unconditional.
+
+    `padded`: `[2N]` int64, padding tokens before each prompt, or None where there are none; slot s
+    is position `s - padded`. `length`: slots filled.
+    """
+
+    slots: Any
+    padded: Tensor | None
+    length: int
+
+    def take(self, rows: Tensor) -> TrunkCache:
+        """Candidates by index (prune, reorder, fork), both branches together."""
+        count = self.slots.layers[0].keys.shape[0] // 2
+        return self.rows(torch.cat([rows, rows + count]))
+
+    def rows(self, rows: Tensor) -> TrunkCache:
+        """The cache of batch rows `rows`, copied."""
+        layer_class, cache_class = _slot_classes()
+
+        def move(buffer: Tensor) -> Tensor:
+            moved = buffer.new_zeros((rows.shape[0], *buffer.shape[1:]))
+            moved[:, :, : self.length] = buffer[:, :, : self.length].index_select(0, rows)
+            return moved
+
+        layers = [layer_class(move(x.keys), move(x.values), x.length) for x in self.slots.layers]
+        padded = None if self.padded is None else self.padded.index_select(0, rows)
+        return TrunkCache(cache_class(layers=layers), padded, self.length)
+
+
+@frozen(eq=False)
+class Trunk:
+    """A decoder-only transformer of transformers, embeddings in and last hidden states out."""
+
+    module: Any
+    slots: int  # prompt and image tokens together that a cache has room for
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row's keys and values."""
+        heads, width = self._heads()
+        element = next(self.module.parameters()).element_size()
+        layers = int(self.module.config.num_hidden_layers)
+        return int(2 * layers * heads * width * self.slots * element)
+
+    def _heads(self) -> tuple[int, int]:
+        config = self.module.config
+        width = getattr(config, "head_dim", None) or (
+            config.hidden_size // config.num_attention_heads
+        )
+        return int(config.num_key_value_heads), int(width)
+
+    def prefill(self, embeds: Tensor, mask: Tensor, room: int) -> tuple[TrunkCache, Tensor]:
+        """Read prompts `embeds [R, L, dim]`, `mask [R, L]` bool; `room`: tokens to come.
+
+        Returns:
+            the cache, and hidden states `[R, dim]` of the last position.
+        """
+        layer_class, cache_class = _slot_classes()
+        heads, width = self._heads()
+        slots = max(self.slots, embeds.shape[1] + room)
+        shape = (embeds.shape[0], heads, slots, width)
+        layers = [
+            # Zeros, not empty: unused memory may hold NaN.
+            layer_class(embeds.new_zeros(shape), embeds.new_zeros(shape))
+            for _ in range(int(self.module.config.num_hidden_layers))
+        ]
+        full = bool(mask.all())
+        padded = None if full else (~mask).sum(1)
+        cache = TrunkCache(cache_class(layers=layers), padded, 0)
+        return cache, self.read(cache, embeds)
+
+    def read(self, cache: TrunkCache, embeds: Tensor) -> Tensor:
+        """Read `embeds [R, L, dim]` into `cache` (in place); hidden states `[R, dim]` after it."""
+        end = cache.length + embeds.shape[1]
+        slot = torch.arange(end, device=embeds.device)
+        position, mask = slot[None, cache.length :], None
+        if cache.padded is not None:
+            # Recomputed from the padding, so that forks and prunes move two small tensors only.
+            mask = (slot[None] >= cache.padded[:, None]).long()
+            position = (position - cache.padded[:, None]).clamp_min(0)
+        hidden: Tensor = self.module(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=position.expand(embeds.shape[0], -1),
+            past_key_values=cache.slots,
+            use_cache=True,
+        ).last_hidden_state
+        cache.length = end
+        return hidden[:, -1]
+
+
+def repeat_rows(cache: TrunkCache, hidden: Tensor, copies: int) -> tuple[TrunkCache, Tensor]:
+    """From one row for each prompt and branch to `copies` consecutive rows for each."""
+    rows = torch.arange(hidden.shape[0], device=hidden.device).repeat_interleave(copies)
+    return cache.rows(rows), hidden.index_select(0, rows)
