@@ -96,6 +96,10 @@ class Estimator(Component):
 
     distribution: Distribution = "conditional"
 
+    #: The closed interval that each quantity lies in, by the name under which it is recorded
+    #: ("confidence", "drift", an extra); a quantity that is not named may be any finite number.
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
+
     def update(self, state: Any, signals: Signals, step: Step) -> tuple[Confidence, Any]:
         raise NotImplementedError
 
@@ -134,11 +138,28 @@ class Verdict:
     exceptions: tuple[Verdict, ...] = ()
 
 
+@frozen
+class Promises:
+    """What a termination policy guarantees, whatever the confidence does.
+
+    `warmup`: steps at the start at which nobody is ended. `survivors`: candidates of a prompt that
+    it never goes below. `tokens`: the most that a prompt may cost, None for no cap of its own.
+    """
+
+    warmup: int = 0
+    survivors: int = 1
+    tokens: int | None = None
+
+
 class Termination(Component):
     """Who may stay. Runs last in a step, after the chosen tokens are known."""
 
     def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Verdict, Any]:
         raise NotImplementedError
+
+    def promises(self, total: int) -> Promises:
+        """What holds for images of `total` tokens; `scalingar check` and `--check` test it."""
+        return Promises()
 
 
 class Sampler(Component):
@@ -264,6 +285,7 @@ __all__ = [
     "Guidance",
     "ModelAdapter",
     "Pool",
+    "Promises",
     "Reward",
     "Sampler",
     "Scope",
