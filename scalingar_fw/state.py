@@ -17,6 +17,8 @@ import torch
 from attrs import evolve, field, frozen
 from torch import Tensor
 
+from scalingar_fw.errors import unknown_name
+
 T = TypeVar("T")
 
 _AXIS = "scalingar_axis"
@@ -205,6 +207,19 @@ class Confidence:
     def of(cls, value: Tensor, **extra: Tensor) -> Confidence:
         """A confidence known by its value alone: neutral drift 0.5, no rebound, I = C."""
         return cls(value, torch.zeros_like(value), value, torch.full_like(value, 0.5), extra)
+
+    def signal(self, name: str) -> Tensor:
+        """A quantity by the name under which it is recorded: "confidence", "drift", an extra."""
+        known = {
+            "confidence": self.value,
+            "rebound": self.rebound,
+            "intrinsic": self.intrinsic,
+            "drift": self.drift,
+            **self.extra,
+        }
+        if name not in known:
+            raise unknown_name("signal of the confidence estimator", name, known)
+        return known[name]
 
 
 @frozen(eq=False)

@@ -102,3 +102,21 @@ class Peeks(Refuses):
 def test_a_strategy_that_looks_at_the_answer_says_so_in_its_label() -> None:
     assert Strategy("best", selector=Peeks()).label == "best (oracle)"
     assert Strategy("best").label == "best"
+
+
+@frozen
+class KeepOne(Sampler):
+    """The first row alone, from the first step on."""
+
+    def propose(
+        self, state: None, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+    ) -> tuple[Proposal, None]:
+        return Proposal(torch.zeros(1, dtype=torch.int64), torch.zeros(1), torch.tensor([0])), None
+
+
+def test_a_row_that_is_dropped_before_its_first_token_comes_out_without_tokens() -> None:
+    result = decode(ReferenceModel(), Strategy(sampler=KeepOne()), [CAT], n=3)
+    assert [t.candidate for t in result.trajectories] == [0, 1, 2]
+    assert [len(t) for t in result.trajectories] == [16, 0, 0]
+    assert [t.status for t in result.trajectories[1:]] == [Status.DROPPED] * 2
+    assert result.ledger.tokens == 16

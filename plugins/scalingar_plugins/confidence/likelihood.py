@@ -1,0 +1,52 @@
+"""Confidence as what the chosen tokens' log-probabilities and the entropy say, nothing fused."""
+
+from __future__ import annotations
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from scalingar_fw.params import param
+from scalingar_fw.protocols import Context, Estimator, Step
+from scalingar_fw.signals import Signals
+from scalingar_fw.state import Chosen, Confidence
+
+UNDER = ("conditional", "guided")
+
+
+@frozen
+class LogProbConfidence(Estimator):
+    """C_t: mean or summed log-probability (nats) of the tokens chosen so far; 0 before the first.
+
+    In a step the policies before sampling see the tokens up to the last one, those after it the
+    new one as well.
+    """
+
+    under: str = param(
+        "conditional", "the distribution whose log-probability counts", choices=UNDER
+    )
+    total: bool = param(False, "the sum over tokens in place of their mean")
+
+    def init(self, context: Context) -> Tensor:
+        return context.full(0.0)
+
+    def update(self, state: Tensor, signals: Signals, step: Step) -> tuple[Confidence, Tensor]:
+        return Confidence.of(state), state
+
+    def commit(
+        self, state: Tensor, confidence: Confidence, chosen: Chosen, step: Step
+    ) -> tuple[Confidence, Tensor]:
+        now = chosen.log_prob_guided if self.under == "guided" else chosen.log_prob_cond
+        value = state + now if self.total else torch.lerp(state, now, 1.0 / (step.index + 1))
+        return Confidence.of(value), value
+
+
+@frozen
+class EntropyConfidence(Estimator):
+    """C_t = 1 - H_t: the normalised entropy of this step's conditional distribution, turned round.
+
+    No memory and no smoothing; in [0, 1].
+    """
+
+    def update(self, state: None, signals: Signals, step: Step) -> tuple[Confidence, None]:
+        return Confidence.of(1.0 - signals.entropy), None

@@ -1,0 +1,1 @@
+"""Rewards: how good a completed candidate is. Selectors take them as their part `reward`."""

@@ -1,0 +1,99 @@
+"""Rewards that look at the pictures: an external scorer, and a benchmark's own judge (the oracle).
+
+An external scorer is anything that can be called with prompts and images:
+
+    def my_scorer(prompts: Sequence[str], images: np.ndarray) -> Sequence[float]: ...
+
+`images [K, H, W, 3]` uint8; one number for each, higher is better.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+
+import numpy as np
+from attrs import frozen
+
+from scalingar_fw.benchmark import Item
+from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.params import param
+from scalingar_fw.protocols import Context, Pool, Reward
+from scalingar_fw.registry import default_registry, import_path
+from scalingar_fw.result import Array
+
+
+@runtime_checkable
+class ImageScorer(Protocol):
+    """An image reward model (ImageReward, HPS, CLIP score, ...), as this framework calls it."""
+
+    def __call__(self, prompts: Sequence[str], images: np.ndarray[Any, Any]) -> Sequence[float]: ...
+
+
+@functools.cache
+def load_scorer(path: str) -> ImageScorer:
+    """The scorer at `module:attribute`, loaded once; a class is made without arguments."""
+    try:
+        found = import_path(path)
+    except (ImportError, AttributeError, ScalingarError) as error:
+        raise ScalingarError(
+            f"scorer={path!r} could not be loaded ({error}): give module:attribute of a function "
+            "scorer(prompts, images) or of a class of such."
+        ) from error
+    scorer = found() if isinstance(found, type) else found
+    if not callable(scorer):
+        raise ScalingarError(f"scorer={path!r} is a {type(scorer).__name__}, which is no function.")
+    return cast(ImageScorer, scorer)
+
+
+def checked(scores: Sequence[float], count: int, owner: str) -> Array:
+    """`[count]` finite float64, or `ContractError`: a silent NaN would lose every comparison."""
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise ContractError(
+            f"{owner} returned {values.tolist()} for {count} images: it must give one finite "
+            "number for each."
+        )
+    return values
+
+
+@frozen
+class ImageReward(Reward):
+    """The score of an external image reward model, given prompts and images."""
+
+    scorer: str = param("", "module:attribute of scorer(prompts, images) -> scores")
+
+    def init(self, context: Context) -> None:
+        self._load()
+
+    def _load(self) -> ImageScorer:
+        if not self.scorer:
+            raise ScalingarError(
+                "An external image reward needs its scorer: --set selector.reward.scorer="
+                "module:function, which is called as function(prompts, images)."
+            )
+        return load_scorer(self.scorer)
+
+    def score(self, pool: Pool) -> Array:
+        images = pool.images()
+        scores = self._load()([pool.prompt.label] * len(images), images)
+        return checked(scores, len(images), f"scorer {self.scorer!r}")
+
+
+@frozen
+class OracleReward(Reward):
+    """The benchmark's own judge: pass@N, the upper bound of every selector. Not a method."""
+
+    oracle: ClassVar[bool] = True
+
+    benchmark: str = param("shapes", "the benchmark whose judge scores the images")
+
+    def init(self, context: Context) -> None:
+        default_registry().find("benchmark", self.benchmark)
+
+    def score(self, pool: Pool) -> Array:
+        judge = default_registry().get("benchmark", self.benchmark)()
+        item = Item(pool.prompt, task="", cluster="")
+        scores = judge.score([item] * len(pool.candidates), pool.images())
+        return checked(scores, len(pool.candidates), f"benchmark {self.benchmark!r}")

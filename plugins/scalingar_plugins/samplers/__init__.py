@@ -1,0 +1,1 @@
+"""Samplers: which tokens are appended to which histories."""

@@ -1,0 +1,1 @@
+"""Selectors: which completed candidate is the answer."""
