@@ -29,6 +29,16 @@ _MODELS = (
     ("llamagen-t2i-512", "llamagen.load:t2i_512", "LlamaGen-XL, text to image, 512 px (stage 2)"),
     ("llamagen-c2i", "llamagen.load:c2i", "any class-conditional LlamaGen: size, image_size, ..."),
     ("llamagen-t2i", "llamagen.load:t2i", "any text-conditional LlamaGen: size, image_size, ..."),
+    ("ar-grpo-t2i-256", "ar_grpo:t2i_256", "AR-GRPO, text to image, 256 px"),
+    ("ar-grpo-c2i-b-256", "ar_grpo:c2i_b_256", "AR-GRPO-B, ImageNet classes, 256 px"),
+    ("ar-grpo-c2i-b-384", "ar_grpo:c2i_b_384", "AR-GRPO-B, ImageNet classes, 384 px"),
+    ("ar-grpo-c2i-l-384", "ar_grpo:c2i_l_384", "AR-GRPO-L, ImageNet classes, 384 px"),
+    ("ar-grpo-c2i-xl-384", "ar_grpo:c2i_xl_384", "AR-GRPO-XL, ImageNet classes, 384 px"),
+    ("janus-pro-1b", "janus:pro_1b", "Janus-Pro-1B, text to image, 384 px (extra hf)"),
+    ("janus-pro-7b", "janus:pro_7b", "Janus-Pro-7B, text to image, 384 px (extra hf)"),
+    ("emu3-gen", "emu3:load", "Emu3-Gen, text to image, 720 px (extra hf)"),
+    ("simplear-0.5b", "simplear:small", "SimpleAR-0.5B, text to image, 1024 px (extra hf)"),
+    ("simplear-1.5b", "simplear:large", "SimpleAR-1.5B, text to image, 1024 px (extra hf)"),
 )
 
 

@@ -270,3 +270,24 @@ def repeat_rows(cache: TrunkCache, hidden: Tensor, copies: int) -> tuple[TrunkCa
     """From one row for each prompt and branch to `copies` consecutive rows for each."""
     rows = torch.arange(hidden.shape[0], device=hidden.device).repeat_interleave(copies)
     return cache.rows(rows), hidden.index_select(0, rows)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """What identifies a checkpoint folder: weights, configuration and tokenizer files."""
+    wanted = {".safetensors", ".bin", ".json", ".model", ".txt"}
+    return sorted(p for p in folder.iterdir() if p.suffix in wanted)
+
+
+def visual_head(weight: Tensor, ids: Tensor, tied: bool) -> Tensor:
+    """The rows of an output layer that score image tokens, `[codes, dim]`.
+
+    The other 10^5 rows of a shared vocabulary need not be multiplied with: their tokens are not
+    permitted. A view where the layer shares memory with the embeddings, else a copy (so that the
+    rest can be freed).
+    """
+    first, last = int(ids[0]), int(ids[-1])
+    consecutive = last - first + 1 == len(ids) and bool((ids.diff() == 1).all())
+    if consecutive:
+        rows = weight[first : last + 1]
+        return rows if tied else rows.clone()
+    return weight.index_select(0, ids)

@@ -6,18 +6,28 @@ All are made from a seed without touching the global random state.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from attrs import frozen
 from torch import Tensor, nn
 
 from scalingar_fw.sampling import Sampling
+from scalingar_fw.state import Grid
 from scalingar_plugins.models.decoder import DecoderConfig
+from scalingar_plugins.models.emu3 import Emu3Model
+from scalingar_plugins.models.emu3 import from_transformers as emu3_from
+from scalingar_plugins.models.hf import need_transformers
+from scalingar_plugins.models.janus import JanusModel
+from scalingar_plugins.models.janus import from_transformers as janus_from
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel
 from scalingar_plugins.models.llamagen.network import CaptionEmbedder, ClassEmbedder, LlamaGen
 from scalingar_plugins.models.llamagen.text import Padding
+from scalingar_plugins.models.simplear import SimpleARModel
+from scalingar_plugins.models.simplear import from_transformers as simplear_from
 from scalingar_plugins.models.vq import VQConfig, VQDecoder
 
 CPU = torch.device("cpu")
@@ -124,4 +134,159 @@ def _llamagen(
         padding=padding,
         presets={"demo": preset},
         settings={"padding": padding, "seed": seed},
+    )
+
+
+def word_ids(
+    low: int, high: int, bos: int | None = None, end: int | None = None
+) -> Callable[[str], list[int]]:
+    """A tokenizer without a vocabulary: words hashed into [low, high), one id each."""
+
+    def tokenize(text: str) -> list[int]:
+        ids = []
+        for word in text.replace("<|", " <|").replace("|>", "|> ").split():
+            digest = hashlib.sha256(word.encode()).digest()
+            ids.append(low + int.from_bytes(digest[:4], "little") % (high - low))
+        return [x for x in (bos, *ids, end) if x is not None]
+
+    return tokenize
+
+
+_TEXT = {
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def _random(build: Callable[[], Any], seed: int) -> Any:
+    """A transformers model made and initialised without touching the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build()
+    randomize(model, seed, 0.1)
+    return model
+
+
+@functools.cache
+def janus_network(seed: int = 0) -> Any:
+    """A `JanusForConditionalGeneration` with 4 x 4 image tokens of a codebook of 40."""
+    transformers = need_transformers("The tiny Janus")
+    config = transformers.JanusConfig(
+        text_config=dict(_TEXT, model_type="llama", vocab_size=64),
+        vision_config={
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 64,
+            "patch_size": 16,
+            "projection_dim": 48,
+            "num_image_tokens": 16,
+            "depth": 2,
+            "mlp_ratio": 2.0,
+        },
+        vq_config={
+            "embed_dim": 8,
+            "num_embeddings": 40,
+            "latent_channels": 32,
+            "base_channels": 32,
+            "channel_multiplier": [1, 1],
+            "num_res_blocks": 1,
+            "projection_dim": 48,
+            "num_hidden_layers": 2,
+            "image_token_embed_dim": 48,
+            "num_patches": 4,
+        },
+        image_token_id=60,
+    )
+    return _random(lambda: transformers.JanusForConditionalGeneration(config), seed)
+
+
+def janus(seed: int = 0) -> JanusModel:
+    """Ids: padding 0, first token 1, image marker 61."""
+    return janus_from(
+        janus_network(seed),
+        word_ids(5, 60, bos=1, end=61),
+        (1, 0, 61),
+        name="tiny-janus",
+        prompt_tokens=12,
+        settings={"seed": seed},
+    )
+
+
+@functools.cache
+def emu3_network(seed: int = 0) -> Any:
+    """An `Emu3ForConditionalGeneration` with 24 image codes in a vocabulary of 70."""
+    transformers = need_transformers("The tiny Emu3")
+    named = {
+        "<image>": 30,
+        "<|extra_200|>": 31,
+        "<|image start|>": 32,
+        "<|image token|>": 33,
+        "<|image end|>": 34,
+        "<|extra_201|>": 35,
+    }
+    config = transformers.Emu3Config(
+        vocabulary_map=named | {f"<|visual token {i:06d}|>": 40 + i for i in range(24)},
+        text_config=dict(_TEXT, vocab_size=70),
+        vq_config={
+            "codebook_size": 24,
+            "embed_dim": 4,
+            "latent_channels": 4,
+            "base_channels": 32,
+            "channel_multiplier": [1, 1],
+            "hidden_size": 32,
+            "num_res_blocks": 1,
+            "attn_resolutions": [],
+            "num_attention_heads": 1,
+            "temporal_downsample_factor": 1,
+        },
+    )
+    return _random(lambda: transformers.Emu3ForConditionalGeneration(config), seed)
+
+
+def emu3(rows: int = 3, cols: int = 4, seed: int = 0) -> Emu3Model:
+    """An end of line after every `cols` tokens; words have ids 5 to 29."""
+    return emu3_from(
+        emu3_network(seed),
+        word_ids(5, 30, bos=1),
+        grid=Grid(rows, cols),
+        name="tiny-emu3",
+        prompt_tokens=30,
+        settings={"seed": seed},
+    )
+
+
+@functools.cache
+def simplear_network(seed: int = 0) -> Any:
+    """A `Qwen2ForCausalLM` with 50 words and 40 image codes."""
+    transformers = need_transformers("The tiny SimpleAR")
+    config = transformers.Qwen2Config(**_TEXT, vocab_size=90, tie_word_embeddings=True)
+    return _random(lambda: transformers.Qwen2ForCausalLM(config), seed)
+
+
+def simplear(rows: int = 4, cols: int = 4, official: bool = False, seed: int = 0) -> SimpleARModel:
+    """Codes 50 to 89; `official` permits the words as well."""
+
+    def pixels(codes: Tensor) -> Tensor:
+        grey = codes.float()[:, :, None].expand(-1, 3, -1, -1, -1) / 19.5 - 1
+        return grey.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+    return simplear_from(
+        simplear_network(seed),
+        word_ids(5, 50),
+        pixels,
+        first=50,
+        codes=40,
+        grid=Grid(rows, cols),
+        official=official,
+        name="tiny-simplear",
+        prompt_tokens=30,
+        settings={"seed": seed, "official": official},
     )

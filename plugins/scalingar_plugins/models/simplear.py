@@ -1,0 +1,293 @@
+"""SimpleAR: a plain Qwen2 language model whose vocabulary ends with 64,000 image codes.
+
+The image decoder is NVIDIA's Cosmos tokenizer, distributed as TorchScript: loading it executes the
+program inside the file. So it is loaded only from a path that the user names for this purpose.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from attrs import field, frozen
+from torch import Tensor, nn
+
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.noise import Prompt
+from scalingar_fw.sampling import Sampling
+from scalingar_fw.state import Grid, Logits
+from scalingar_plugins.models.branches import split_branches
+from scalingar_plugins.models.checkpoints import fingerprint_files
+from scalingar_plugins.models.hf import (
+    PaddedIds,
+    Trunk,
+    TrunkCache,
+    load_pretrained,
+    load_tokenizer,
+    need_folder,
+    need_transformers,
+    repeat_rows,
+    token_id,
+    visual_head,
+    weight_files,
+)
+from scalingar_plugins.models.llamagen.load import default_dtype, pick_preset, settings_of
+
+CODES = 64_000
+PIXELS_PER_TOKEN = 16
+START, END = "<|t2i|>", "<|soi|>"
+PREFIX = "A highly realistic image of "
+#: The official demo's negative prompt, which `Prompt.negative` replaces.
+NEGATIVE = (
+    "An image of aerial view, overexposed, low quality, deformation, a poor composition, bad "
+    "hands, bad teeth, bad eyes, bad limbs, distortion"
+)
+#: The official top-k of 64,000 runs over the whole vocabulary; over the image codes it keeps all.
+PRESETS: Mapping[str, Sampling] = {"official": Sampling(guidance=6.0, top_k=CODES)}
+PROMPT_TOKENS = 128
+
+
+@frozen(eq=False, slots=False)
+class SimpleARModel:
+    """A `Qwen2ForCausalLM` of transformers and a decoder of codes.
+
+    `first`: token id of image code 0. `codes`: how many codes there are. `official`: sample from
+    the whole vocabulary as the official script does (it then clamps words to the nearest code);
+    by default only image codes are permitted, and signals are over them. `pixels`: codes
+    `[B, 1, h, w]` to images `[B, 3, 1, H, W]`.
+    """
+
+    name: str
+    trunk: Trunk = field(repr=False)
+    embed: nn.Module = field(repr=False)
+    head: Tensor = field(repr=False)
+    first: int
+    codes: int
+    pixels: Callable[[Tensor], Tensor] = field(repr=False)
+    tokenize: Callable[[str], Sequence[int]] = field(repr=False)
+    pad: int
+    grid: Grid
+    device: torch.device
+    dtype: torch.dtype
+    official: bool = False
+    prefix: str = PREFIX
+    preset: Sampling = PRESETS["official"]
+    presets: Mapping[str, Sampling] = PRESETS
+    settings: Mapping[str, Any] = field(factory=dict)
+    files: Sequence[Path] = field(default=(), repr=False)
+    branches: int = 2
+    finite_logits: bool = True
+
+    @property
+    def vocab_size(self) -> int:
+        """Image codes; with `official`, all tokens of the language model."""
+        return int(self.head.shape[0])
+
+    def fingerprint(self) -> str:
+        """A hash of the weights and of the settings that change results."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint_files(self.files, json.dumps(dict(self.settings), sort_keys=True))
+
+    def encode(self, prompts: Sequence[Prompt]) -> PaddedIds:
+        """Tokens of the prompts, then of the negative prompts, padded on the left."""
+        rows, negatives = [], []
+        for prompt in prompts:
+            if prompt.class_id is not None:
+                raise ScalingarError(f"class {prompt.class_id}: {self.name!r} draws texts.")
+            if not prompt.text.strip():
+                raise ScalingarError(f"The prompt of {self.name!r} is empty: say what to draw.")
+            negative = NEGATIVE if prompt.negative is None else prompt.negative
+            rows.append(list(self.tokenize(f"{START}{self.prefix}{prompt.text}{END}")))
+            negatives.append(list(self.tokenize(f"{START}{negative}{END}")))
+        return PaddedIds.of(rows + negatives, self.pad, self.device)
+
+    def prefill(self, conditioning: PaddedIds, copies: int) -> tuple[TrunkCache, Logits]:
+        embeds = self.embed(conditioning.ids)
+        cache, hidden = self.trunk.prefill(embeds, conditioning.mask, self.grid.size)
+        cache, hidden = repeat_rows(cache, hidden, copies)
+        return cache, self._logits(hidden)
+
+    def step(self, cache: TrunkCache, token: Tensor, index: int) -> Logits:
+        ids = token if self.official else token + self.first
+        return self._logits(self.trunk.read(cache, self.embed(ids.repeat(2)[:, None])))
+
+    def _logits(self, hidden: Tensor) -> Logits:
+        return split_branches(F.linear(hidden, self.head).float())
+
+    def calls(self, index: int) -> int:
+        return 1
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        codes = (tokens - self.first).clamp(0, self.codes - 1) if self.official else tokens
+        images = []
+        for part in torch.split(codes, max(1, (1 << 20) // (256 * self.grid.size))):
+            image = self.pixels(part.view(-1, 1, self.grid.rows, self.grid.cols))
+            images.append(image.squeeze(2).float().clamp(-1, 1))
+        return torch.cat(images)
+
+    def row_bytes(self) -> int:
+        return self.branches * (self.trunk.row_bytes + 4 * self.vocab_size)
+
+
+def load_scripted(path: Path | str, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The Cosmos decoder (`decoder.jit`). Loading executes the TorchScript program in the file.
+
+    Raises:
+        ScalingarError: no such file, or one that TorchScript cannot read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ScalingarError(f"scripted_decoder={str(path)!r} does not exist: name decoder.jit.")
+    try:
+        module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        detail = (str(error).strip().splitlines() or [""])[0][:160]
+        raise ScalingarError(
+            f"{str(path)!r} could not be loaded as a TorchScript module ({detail}): use decoder.jit "
+            "of nvidia/Cosmos-1.0-Tokenizer-DV8x16x16."
+        ) from error
+
+    def pixels(codes: Tensor) -> Tensor:
+        image = module(codes)
+        found: Tensor = image[0] if isinstance(image, tuple) else image
+        return found
+
+    return pixels
+
+
+def from_transformers(
+    model: Any,
+    tokenize: Callable[[str], Sequence[int]],
+    pixels: Callable[[Tensor], Tensor],
+    *,
+    first: int,
+    codes: int = CODES,
+    grid: Grid,
+    official: bool = False,
+    name: str = "simplear",
+    prompt_tokens: int = PROMPT_TOKENS,
+    **fields: Any,
+) -> SimpleARModel:
+    """An adapter around a loaded `Qwen2ForCausalLM`.
+
+    Raises:
+        ScalingarError: the vocabulary is not `first` words followed by `codes` image codes.
+    """
+    weight = model.lm_head.weight.detach()
+    if weight.shape[0] != first + codes:
+        raise ScalingarError(
+            f"The model's vocabulary has {weight.shape[0]} entries; {first} of the tokenizer and "
+            f"{codes} image codes make {first + codes}: these files do not belong together."
+        )
+    tied = model.lm_head.weight is model.model.embed_tokens.weight
+    head = weight
+    if not official:
+        head = visual_head(weight, torch.arange(first, first + codes), tied)
+    pad = model.config.pad_token_id
+    return SimpleARModel(
+        name=name,
+        trunk=Trunk(model.model, prompt_tokens + grid.size),
+        embed=model.model.embed_tokens,
+        head=head,
+        first=first,
+        codes=codes,
+        pixels=pixels,
+        tokenize=tokenize,
+        pad=0 if pad is None else int(pad),
+        grid=grid,
+        device=weight.device,
+        dtype=weight.dtype,
+        official=official,
+        **fields,
+    )
+
+
+def load(
+    name: str = "simplear",
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    weights: Path | str | None = None,
+    scripted_decoder: Path | str | None = None,
+    preset: str | None = None,
+    image_size: int = 1024,
+    official: bool = False,
+    prefix: str = PREFIX,
+    prompt_tokens: int = PROMPT_TOKENS,
+) -> SimpleARModel:
+    """SimpleAR from its published folder.
+
+    Args:
+        name: under which it is registered.
+        device: where it runs.
+        dtype: bfloat16 on a GPU, float32 on a CPU where None.
+        weights: the folder of the language model with its tokenizer.
+        scripted_decoder: the path of Cosmos' `decoder.jit`; **loading it executes the program in
+            that file**, so it is never searched for.
+        preset: an official sampling preset by name.
+        image_size: pixels along a side: 1024, or what the checkpoint was trained for.
+        official: sample from the whole vocabulary, words included.
+        prefix: put before each prompt; the official evaluation draws one of twenty styles.
+        prompt_tokens: a prompt's share of a candidate's cache.
+
+    Raises:
+        ScalingarError: no transformers, or files that are missing, damaged or foreign.
+    """
+    transformers = need_transformers("SimpleAR")
+    folder = need_folder(name, weights, "Use a folder of SimpleAR with its tokenizer.")
+    if scripted_decoder is None:
+        raise ScalingarError(
+            f"Model {name!r} needs an image decoder: pass scripted_decoder=PATH to decoder.jit of "
+            "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16. It is a TorchScript program that is executed, "
+            "so name a file you trust."
+        )
+    if image_size < PIXELS_PER_TOKEN or image_size % PIXELS_PER_TOKEN:
+        raise ScalingarError(
+            f"image_size={image_size!r} must be a multiple of {PIXELS_PER_TOKEN}: pixels along a "
+            "side."
+        )
+    device = torch.device(device)
+    dtype = default_dtype(device, dtype)
+    named, sampling = pick_preset(PRESETS, preset)
+    tokenizer = load_tokenizer(folder)
+    for token in (START, END):
+        token_id(tokenizer, token)
+    side = image_size // PIXELS_PER_TOKEN
+    pixels = load_scripted(scripted_decoder, device)
+    model = load_pretrained(transformers.Qwen2ForCausalLM, folder, dtype).to(device)
+    settings = settings_of(
+        named,
+        sampling,
+        dtype,
+        image_size=image_size,
+        official=official,
+        prefix=prefix,
+        prompt_tokens=prompt_tokens,
+    )
+    return from_transformers(
+        model,
+        lambda text: list(tokenizer(text)["input_ids"]),
+        pixels,
+        first=len(tokenizer),
+        grid=Grid(side, side),
+        official=official,
+        name=name,
+        prompt_tokens=prompt_tokens,
+        prefix=prefix,
+        preset=sampling,
+        settings=settings,
+        files=[*weight_files(folder), Path(scripted_decoder)],
+    )
+
+
+small = functools.partial(load, "simplear-0.5b")
+large = functools.partial(load, "simplear-1.5b")
