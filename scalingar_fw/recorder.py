@@ -49,6 +49,25 @@ class _Segment:
         return out
 
 
+def _check_finite(columns: dict[str, Array], identity: tuple[int, int]) -> None:
+    """Blame whoever gave a number that is not finite, the model before the guidance policy."""
+    logits = (
+        "model's logits were",
+        "half precision overflowed or the weights are broken. Try --dtype float32",
+    )
+    for name, (what, advice) in {
+        "entropy_nats": logits,  # of the conditional branch
+        "kl": logits,  # of both
+        "scale": ("guidance scale was", "its policy must give finite numbers"),
+    }.items():
+        bad = np.flatnonzero(~np.isfinite(columns[name]))
+        if len(bad):
+            raise ContractError(
+                f"The {what} not finite at step {bad[0]} of prompt {identity[0]}, candidate "
+                f"{identity[1]}: {advice}."
+            )
+
+
 @define
 class _End:
     segment: int
@@ -125,14 +144,7 @@ class Recorder:
             ]
             columns[name] = np.concatenate(parts)
         tokens = frozen_array(columns.pop("token").astype(np.int64))
-        entropy = columns["entropy_nats"]
-        if not np.isfinite(entropy).all():
-            step = int(np.flatnonzero(~np.isfinite(entropy))[0])
-            raise ContractError(
-                f"The model's logits were not finite at step {step} of prompt {end.identity[0]}, "
-                f"candidate {end.identity[1]}: half precision overflowed or the weights are "
-                "broken. Try --dtype float32."
-            )
+        _check_finite(columns, end.identity)
         parent, forked_at = self._forks.get(end.identity, (None, 0))
         signals = {k: frozen_array(v.astype(np.float32)) for k, v in columns.items()}
         return Trajectory(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,14 @@ class Ledger:
         return {k: v for k, v in record.items() if k not in ("seconds", "peak_bytes")}
 
 
+def _trajectories(values: Iterable[Trajectory]) -> tuple[Trajectory, ...]:
+    return tuple(values)
+
+
+def _places(values: Iterable[int]) -> tuple[int, ...]:
+    return tuple(values)
+
+
 @frozen(eq=False)
 class Decoded:
     """All that one call of the loop produced, for all its prompts.
@@ -115,8 +123,8 @@ class Decoded:
     """
 
     prompts: Sequence[Prompt]
-    trajectories: Sequence[Trajectory]
-    chosen: Sequence[int]
+    trajectories: Sequence[Trajectory] = field(converter=_trajectories)
+    chosen: Sequence[int] = field(converter=_places)  # observers see it, and may not change it
     ledger: Ledger
     total_tokens: int  # T, per complete candidate
     n: int

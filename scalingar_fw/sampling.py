@@ -10,7 +10,6 @@ from torch import Tensor
 
 from scalingar_fw.params import param
 
-
 #: Smaller temperatures overflow float32; at this one only exact ties still share probability.
 MIN_TEMPERATURE = 1e-5
 
@@ -73,4 +72,6 @@ def inverse_cdf(probability: Tensor, uniform: Tensor) -> Tensor:
     total = cdf[:, -1:].contiguous()
     index = torch.searchsorted(cdf, uniform[:, None] * total, right=True)
     last = torch.searchsorted(cdf, total)
-    return torch.minimum(index, last)[:, 0]
+    # NaN sorts past the end: kept inside the vocabulary, since the loop reports NaN when it reads
+    # its records and an index out of range would end the process before that on a GPU.
+    return torch.minimum(index, last).clamp_max_(cdf.shape[-1] - 1)[:, 0]
