@@ -6,6 +6,10 @@ extra signal for each token) can.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -46,6 +50,11 @@ def top_confidence(signals: Signals, top: int) -> Tensor:
 class SelfCertainty(Estimator):
     """C_t: the mean so far of KL(uniform || p_c); records each token's as `self_certainty`."""
 
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "confidence": (0.0, math.inf),
+        "self_certainty": (0.0, math.inf),
+    }
+
     def init(self, context: Context) -> Tensor:
         return context.full(0.0)
 
@@ -62,6 +71,11 @@ class TopTokenConfidence(Estimator):
     A token's is minus the mean log-probability of the k most likely tokens: a peaked distribution
     leaves little to the others, so higher is more confident.
     """
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "confidence": (0.0, math.inf),
+        "token_confidence": (0.0, math.inf),
+    }
 
     top: int = param(20, "k: the most likely tokens that count", source="arXiv 2508.15260", ge=1)
 

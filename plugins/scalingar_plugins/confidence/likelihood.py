@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -21,6 +25,8 @@ class LogProbConfidence(Estimator):
     In a step the policies before sampling see the tokens up to the last one, those after it the
     new one as well.
     """
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"confidence": (-math.inf, 0.0)}
 
     under: str = param(
         "conditional", "the distribution whose log-probability counts", choices=UNDER
@@ -45,8 +51,10 @@ class LogProbConfidence(Estimator):
 class EntropyConfidence(Estimator):
     """C_t = 1 - H_t: the normalised entropy of this step's conditional distribution, turned round.
 
-    No memory and no smoothing; in [0, 1].
+    No memory and no smoothing.
     """
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"confidence": (0.0, 1.0)}
 
     def update(self, state: None, signals: Signals, step: Step) -> tuple[Confidence, None]:
         return Confidence.of(1.0 - signals.entropy), None

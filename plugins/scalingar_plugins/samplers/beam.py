@@ -94,8 +94,11 @@ def search(
         values = log_p
         if team:
             values = log_p - strength * taken[rows.group]
-        # A beam's tokens beyond the room can not be kept, so offering that many loses nothing.
-        values, tokens = best_tokens(values, branching or max(1, int(room.max())))
+        # A beam's tokens beyond the room can not be kept, so offering that many loses nothing. The
+        # first step has one history only, which offers enough to fill the search.
+        most = max(1, int(room.max()))
+        offered = most if branching is None or step.index == 0 else branching
+        values, tokens = best_tokens(values, offered)
         offers = (score[:, None] + values.to(score.dtype)).masked_fill(~mine[:, None], -math.inf)
         laid = lay_out(offers, slots, -math.inf)
         if step.index == 0:
@@ -137,7 +140,10 @@ def _spread(parent: Tensor, rows: Rows, slots: Tensor) -> Tensor:
 
 
 _WIDTH = "beams kept for each prompt; null: as many as candidates (n)"
-_BRANCHING = "tokens that each beam offers; null: as many as may be kept, which loses nothing"
+_BRANCHING = (
+    "tokens that each beam offers after the first step, which fills the search; null: as many as "
+    "may be kept, which loses nothing"
+)
 
 
 @frozen

@@ -15,7 +15,7 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.params import param, part
 from scalingar_fw.protocols import Context, Promises, Scope, Step, Termination, Verdict
 from scalingar_fw.result import Status
@@ -42,10 +42,10 @@ def nobody(rows: Rows) -> Tensor:
     return torch.zeros(len(rows), dtype=torch.bool, device=rows.group.device)
 
 
-def inside(policy: Termination, total: int) -> Promises:
-    """What the policy inside promises, as far as a wrapper that only spares rows keeps it."""
-    made = policy.promises(total) if hasattr(policy, "promises") else Promises()
-    return evolve(made, tokens=None)
+def promised(policy: Termination, total: int) -> Promises:
+    """What the policy inside guarantees; one that is foreign may say nothing."""
+    promises = getattr(policy, "promises", None)
+    return Promises() if promises is None else promises(total)
 
 
 def worded(verdict: Verdict, reason: str) -> str:
@@ -73,13 +73,16 @@ class Warmup(Termination):
 
     def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Verdict, Any]:
         verdict, state = self.policy.update(state, confidence, step)
-        if step.index < math.ceil(self.share * step.total):
+        if step.index < self._steps(step.total):
             verdict = evolve(verdict, terminate=None)
         return verdict, state
 
+    def _steps(self, total: int) -> int:
+        return math.ceil(self.share * total - 1e-9)
+
     def promises(self, total: int) -> Promises:
-        made = inside(self.policy, total)
-        return evolve(made, warmup=max(made.warmup, math.ceil(self.share * total)))
+        inside = promised(self.policy, total)
+        return Promises(max(inside.warmup, self._steps(total)), inside.survivors)
 
 
 @frozen
@@ -101,8 +104,8 @@ class EverySteps(Termination):
         return verdict, state
 
     def promises(self, total: int) -> Promises:
-        made = inside(self.policy, total)
-        return evolve(made, warmup=max(made.warmup, self.every - 1))
+        inside = promised(self.policy, total)
+        return Promises(max(inside.warmup, self.every - 1), inside.survivors)
 
 
 @frozen(eq=False)
@@ -169,6 +172,11 @@ class RecoveryWindow(Termination):
         )
         return out, Probation(inner, due, low)
 
+    def promises(self, total: int) -> Promises:
+        inside = promised(self.policy, total)
+        # Several windows may end together, so the policy's own minimum does not carry over.
+        return inside if self.window == 0 else Promises(inside.warmup)
+
 
 @frozen(eq=False)
 class Streak:
@@ -202,7 +210,8 @@ class Patience(Termination):
         return evolve(verdict, terminate=gone), Streak(inner, count)
 
     def promises(self, total: int) -> Promises:
-        return inside(self.policy, total)
+        inside = promised(self.policy, total)
+        return Promises(max(inside.warmup, self.steps - 1), inside.survivors)
 
 
 @frozen
@@ -226,8 +235,8 @@ class MinSurvivors(Termination):
         return verdict, state
 
     def promises(self, total: int) -> Promises:
-        made = inside(self.policy, total)
-        return evolve(made, survivors=max(made.survivors, self.count))
+        inside = promised(self.policy, total)
+        return Promises(inside.warmup, max(inside.survivors, self.count))
 
 
 @frozen(eq=False)
@@ -244,8 +253,11 @@ class TokenBudget(Termination):
 
     The policy inside spends the rest: whoever it keeps goes on, as long as the next token of all
     live candidates leaves the survivor's remaining tokens untouched. Then those with the lowest C
-    end, out of budget (ties: the higher candidate id first). The cap holds for samplers that never
-    have more rows than they are left with, as all of this package's do after their first step.
+    end, out of budget (ties: the higher candidate id first).
+
+    A sampler that forks must not have more rows than it was left with: this package's do not, but
+    for a beam search that is wider than n or than the vocabulary. Where one does and the reserve
+    is touched, the decode stops with an error; the cap is never passed in silence.
     """
 
     scope: ClassVar[Scope] = "cohort"
@@ -268,9 +280,6 @@ class TokenBudget(Termination):
         """The budget in tokens, for images of `total`."""
         return math.floor(self.budget * total + 1e-9)
 
-    def promises(self, total: int) -> Promises:
-        return Promises(tokens=self.cap(total))
-
     def update(self, state: Purse, confidence: Confidence, step: Step) -> tuple[Verdict, Purse]:
         verdict, inner = self.policy.update(state.inner, confidence, step)
         rows = step.rows
@@ -284,7 +293,15 @@ class TokenBudget(Termination):
         ended = nobody(rows) if verdict.terminate is None else verdict.terminate
         rank = group_rank(confidence.value.masked_fill(ended, -math.inf), rows)
         broke = ~ended & (rank >= room[rows.group])
-        if not bool(broke.any()):
+        touched = spent + (step.total - step.index - 1) > self.cap(step.total)
+        any_broke, any_touched = torch.stack([broke.any(), touched.any()]).tolist()
+        if any_touched:
+            raise ContractError(
+                f"The sampler's rows at step {step.index} leave less of the budget of "
+                f"{self.cap(step.total)} tokens than one image needs: it has more rows than it was "
+                "left with. Use a larger budget, or beams no wider than n."
+            )
+        if not any_broke:
             return verdict, state
         spend = Verdict(
             broke,
@@ -294,3 +311,8 @@ class TokenBudget(Termination):
         )
         out = evolve(verdict, terminate=ended | broke, exceptions=(spend, *verdict.exceptions))
         return out, state
+
+    def promises(self, total: int) -> Promises:
+        inside = promised(self.policy, total).tokens
+        cap = self.cap(total)
+        return Promises(tokens=cap if inside is None else min(cap, inside))
