@@ -84,7 +84,7 @@ class ReferenceModel:
         return image.expand(-1, 3, -1, -1).contiguous()
 
     def row_bytes(self) -> int:
-        return self.grid.size * 8 + 2 * self.vocab_size * 4
+        return self.grid.size * 8 + self.branches * self.vocab_size * 4
 
     def rule(self, prompt: Prompt, tokens: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """The logits after `tokens`; override in tests by `ScriptedModel`."""

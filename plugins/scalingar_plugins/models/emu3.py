@@ -128,6 +128,19 @@ class Emu3Model:
     def _logits(self, hidden: Tensor) -> Logits:
         return split_branches(F.linear(hidden, self.head).float())
 
+    def teacher_forced(self, prompts: Sequence[Prompt], tokens: Tensor) -> Logits:
+        """Logits `[P, t + 1, V]` along `tokens [P, t]`, read at once without a cache."""
+        given = self.encode(prompts)
+        columns, kept = [], [given.ids.shape[1] - 1]
+        for index in range(tokens.shape[1]):
+            columns.append(self.ids[tokens[:, index]])
+            if self.calls(index) > 1:
+                columns.append(torch.full_like(tokens[:, index], self.end_of_line))
+            kept.append(given.ids.shape[1] - 1 + len(columns))
+        ids = torch.cat([given.ids, torch.stack(columns, 1).repeat(2, 1)], 1)
+        mask = torch.cat([given.mask, given.mask.new_ones(ids.shape[0], len(columns))], 1)
+        return self._logits(self.trunk.whole(self.embed(ids), mask)[:, kept])
+
     def calls(self, index: int) -> int:
         """2 after the last token of a grid row: the token, and the end of its line."""
         return 2 if (index + 1) % self.grid.cols == 0 else 1

@@ -265,6 +265,16 @@ class Trunk:
         cache.length = end
         return hidden[:, -1]
 
+    def whole(self, embeds: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states `[R, L, dim]` of left-padded sequences read at once, without a cache."""
+        hidden: Tensor = self.module(
+            inputs_embeds=embeds,
+            attention_mask=mask.long(),
+            position_ids=(mask.long().cumsum(1) - 1).clamp_min(0),
+            use_cache=False,
+        ).last_hidden_state
+        return hidden
+
 
 def repeat_rows(cache: TrunkCache, hidden: Tensor, copies: int) -> tuple[TrunkCache, Tensor]:
     """From one row for each prompt and branch to `copies` consecutive rows for each."""

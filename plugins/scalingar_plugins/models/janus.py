@@ -113,6 +113,15 @@ class JanusModel:
     def _logits(self, hidden: Tensor) -> Logits:
         return split_branches(self.head(hidden).float())
 
+    def teacher_forced(self, prompts: Sequence[Prompt], tokens: Tensor) -> Logits:
+        """Logits `[P, t + 1, V]` along `tokens [P, t]`, read at once without a cache."""
+        given = self.encode(prompts)
+        drawn = self.embed_image(tokens.repeat(2, 1))
+        embeds = torch.cat([self.embed_text(given.ids), drawn], 1)
+        mask = torch.cat([given.mask, given.mask.new_ones(drawn.shape[:2])], 1)
+        hidden = self.trunk.whole(embeds, mask)[:, given.ids.shape[1] - 1 :]
+        return self._logits(hidden)
+
     def calls(self, index: int) -> int:
         return 1
 

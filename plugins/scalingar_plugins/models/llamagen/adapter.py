@@ -139,6 +139,12 @@ class LlamaGenModel:
     def step(self, cache: BranchCache, token: Tensor, index: int) -> Logits:
         return split_branches(self.network.decoder.step(cache.rows, token.repeat(2)))
 
+    def teacher_forced(self, prompts: Sequence[Prompt], tokens: Tensor) -> Logits:
+        """Logits `[P, t + 1, V]` along `tokens [P, t]`, read at once without a cache."""
+        given = self.encode(prompts)
+        logits = self.network.decoder(given.vectors, tokens.repeat(2, 1), given.mask)
+        return split_branches(logits)
+
     def calls(self, index: int) -> int:
         return 1
 
