@@ -8,8 +8,10 @@ give the neutral 0.5.
 
 from __future__ import annotations
 
+import functools
 import math
 
+import numpy as np
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -22,35 +24,72 @@ def ema(previous: Tensor | None, value: Tensor, rate: float) -> Tensor:
     return value if previous is None else torch.lerp(previous, value, rate)
 
 
+@functools.cache
+def constant(value: float) -> Tensor:
+    """A scalar tensor on the host: any device takes it as an operand without a transfer, and the
+    small operations of a step take half the time that they take with a Python number."""
+    return torch.tensor(value)
+
+
+def one_minus(value: Tensor) -> Tensor:
+    return torch.sub(constant(1.0), value)
+
+
+def logistic(z: Tensor) -> Tensor:
+    """1 / (1 + exp(-z)).
+
+    Not `torch.sigmoid`, whose last bit depends on an entry's place in the tensor on a CPU
+    (vectorised body, scalar tail): a candidate's score would change when its neighbours leave.
+    """
+    return _logistic_of_minus(z.neg())
+
+
+def _logistic_of_minus(z: Tensor) -> Tensor:
+    """1 / (1 + exp(z)), in place."""
+    return z.exp_().add_(constant(1.0)).reciprocal_()
+
+
+def rebound(value: Tensor, low: Tensor, eps: float) -> Tensor:
+    """How far `value [N]` is above a minimum `low [N]`, relative to it (eq. 8):
+    (value - low) / (|low| + eps)."""
+    return (value - low).div_(low.abs().add_(constant(eps)))
+
+
+def ceil_share(share: float, count: int) -> int:
+    """ceil(share * count), by the decimal number meant: 0.7 of 10 is 7, though 0.7 * 10 > 7."""
+    return math.ceil(share * count - 1e-9)
+
+
 @frozen(eq=False)
 class Moments:
-    """Count, mean and summed squared deviation of each row's history (Welford), `[N]`."""
+    """Count, mean and population variance of each row's history (Welford), `[N]`."""
 
     count: int = 0
     mean: Tensor | None = candidate_field(default=None)
-    squares: Tensor | None = candidate_field(default=None)
+    variance: Tensor | None = candidate_field(default=None)
 
     def push(self, value: Tensor) -> Moments:
         """The moments with `value [N]` included."""
-        if self.mean is None or self.squares is None:
+        if self.mean is None or self.variance is None:
             return Moments(1, value, torch.zeros_like(value))
-        count = self.count + 1
-        delta = value - self.mean
-        mean = torch.add(self.mean, delta, alpha=1.0 / count)
-        squares = torch.addcmul(self.squares, delta, value - mean)
-        return Moments(count, mean, squares)
+        share = 1.0 / (self.count + 1)
+        before = self.mean - value
+        mean = torch.sub(self.mean, before, alpha=share)
+        variance = torch.lerp(self.variance, before * (mean - value), share)
+        return Moments(self.count + 1, mean, variance)
 
     def logistic_z(self, value: Tensor) -> Tensor:
         """The z-score of `value [N]` under these moments, squashed to (0, 1)."""
-        if self.count < 2 or self.mean is None or self.squares is None:
+        if self.count < 2 or self.mean is None or self.variance is None:
             return torch.full_like(value, 0.5)
         # Variance 0 means that every value equals the mean: 0 / tiny = 0, and logistic(0) = 0.5.
-        spread = (self.squares / self.count).sqrt().clamp_min(TINY_SPREAD)
-        return torch.sigmoid((value - self.mean) / spread)
+        inverse = self.variance.clamp_min(TINY_SPREAD**2).rsqrt_()
+        return _logistic_of_minus(inverse.mul_(self.mean - value))
 
 
-#: Below this a standard deviation is rounding: about the float32 resolution of quantities near 1.
-TINY_SPREAD = 1e-7
+#: Below this a standard deviation is rounding (signals.py states its precision): scores of a
+#: stream that should be constant then shrink to the neutral 0.5 instead of showing noise.
+TINY_SPREAD = 1e-6
 
 
 @frozen(eq=False)
@@ -86,12 +125,13 @@ def gather_groups(values: Tensor, rows: Rows, fill: float) -> Tensor:
 
 def group_quantile(values: Tensor, rows: Rows, q: float) -> Tensor:
     """The q-quantile of `values [N]` over each prompt's live rows, `[G]`; linear interpolation."""
-    ordered = gather_groups(values, rows, math.inf).sort(-1).values
-    if rows.single:
-        position = q * (ordered.shape[1] - 1)
+    if rows.single:  # the usual case, on host numbers; float32, so that both ways agree bit by bit
+        line = values.sort().values
+        position = np.float32(q) * np.float32(len(line) - 1)
         low = int(position)
-        high = min(low + 1, ordered.shape[1] - 1)
-        return torch.lerp(ordered[:, low], ordered[:, high], position - low)
+        high = min(low + 1, len(line) - 1)
+        return torch.lerp(line[low : low + 1], line[high : high + 1], float(position) - low)
+    ordered = gather_groups(values, rows, math.inf).sort(-1).values
     position_g = q * (rows.live - 1).to(values.dtype)
     low_g = position_g.floor().long()
     high_g = torch.minimum(low_g + 1, rows.live - 1)
@@ -102,14 +142,17 @@ def group_quantile(values: Tensor, rows: Rows, q: float) -> Tensor:
 
 def group_logistic_z(values: Tensor, rows: Rows) -> Tensor:
     """The z-score of each row among the live rows of its prompt, squashed to (0, 1); `[N]`."""
-    laid = gather_groups(values, rows, 0.0)
+    # Relative to the prompt's first row: equal values are then exactly 0, as is their mean.
+    first = gather_groups(values, rows, 0.0)[:, 0]
+    relative = values - first[rows.group]
+    laid = gather_groups(relative, rows, 0.0)
     live = rows.live[:, None].to(values.dtype)
     mean = laid.sum(-1, keepdim=True) / live
     deviation = laid - mean
     if not rows.single:
         deviation = deviation.masked_fill(rows.slots < 0, 0.0)
     spread = (deviation.square().sum(-1, keepdim=True) / live).sqrt().clamp_min(TINY_SPREAD)
-    score = torch.sigmoid((values - mean[:, 0][rows.group]) / spread[:, 0][rows.group])
+    score = logistic((relative - mean[:, 0][rows.group]) / spread[:, 0][rows.group])
     return torch.where(rows.live[rows.group] < 2, 0.5, score)
 
 

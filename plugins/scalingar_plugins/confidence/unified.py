@@ -1,0 +1,110 @@
+"""C_t and R_t: the two channels fused, and how far the result has come back from its low."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from scalingar_fw.params import param, part
+from scalingar_fw.protocols import Context, Distribution, Estimator, Scope, Step
+from scalingar_fw.signals import Signals
+from scalingar_fw.state import Confidence, candidate_field
+from scalingar_fw.statistics import rebound
+from scalingar_plugins.confidence.drift import PromptDrift
+from scalingar_plugins.confidence.intrinsic import IntrinsicConfidence
+from scalingar_plugins.confidence.score import UNIT, Score, shares
+
+
+@frozen(eq=False)
+class UnifiedState:
+    """The channels' memories (None for one that is switched off); `low [N]`: Cmin_{t-1}.
+
+    `neutral [N]`: 0.5, what a channel that is switched off reports.
+    """
+
+    intrinsic: Any = candidate_field()
+    drift: Any = candidate_field()
+    neutral: Tensor = candidate_field()
+    low: Tensor | None = candidate_field(default=None)
+
+
+@frozen
+class UnifiedConfidence(Estimator):
+    """The confidence state S_t = (C_t, R_t, I_t, D_t) of section 4.1.
+
+    C_t = w_I * I_t + w_D * D_t; R_t = (C_t - Cmin_t) / (|Cmin_t| + eps), with Cmin_t the running
+    minimum of C (eq. 8). A channel with weight 0 is not computed and reports 0.5; without the
+    conditional channel the guidance schedule thus keeps the mean of its term alpha (1 - D), and
+    loses only what D would have told it (paper does not specify).
+    """
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = UNIT
+
+    intrinsic: Score = part(IntrinsicConfidence, "I_t, the intrinsic channel")
+    drift: Score = part(PromptDrift, "D_t, the conditional channel (eq. 7)")
+    intrinsic_weight: float = param(
+        0.75,
+        "w_I, the weight of the intrinsic channel; the two weights count as shares of their sum, "
+        "and 0 switches a channel off",
+        source="Table 'Hyperparameters'",
+        ge=0.0,
+    )
+    drift_weight: float = param(
+        0.25,
+        "w_D, the weight of the conditional channel",
+        source="Table 'Hyperparameters'",
+        ge=0.0,
+    )
+    rebound_eps: float = param(
+        1e-6, "eps, which keeps the rebound finite at a minimum of 0", source="eq. 8", gt=0.0
+    )
+    distribution: Distribution = param(
+        "conditional",
+        "whose entropy and margin are read: the conditional distribution's, or the guided one's "
+        "under the previous step's scale; both untempered and before truncation",
+        source="paper does not specify",
+        choices=("conditional", "guided"),
+    )
+
+    def __attrs_post_init__(self) -> None:
+        shares(self.intrinsic_weight, self.drift_weight, "intrinsic_weight and drift_weight")
+
+    @property
+    def scope(self) -> Scope:  # type: ignore[override]
+        used = []
+        if self.intrinsic_weight:
+            used.append(self.intrinsic.scope)
+        if self.drift_weight:
+            used.append(self.drift.scope)
+        return "cohort" if "cohort" in used else "row"
+
+    def init(self, context: Context) -> UnifiedState:
+        return UnifiedState(
+            intrinsic=self.intrinsic.init(context) if self.intrinsic_weight else None,
+            drift=self.drift.init(context) if self.drift_weight else None,
+            neutral=context.full(0.5),
+        )
+
+    def update(
+        self, state: UnifiedState, signals: Signals, step: Step
+    ) -> tuple[Confidence, UnifiedState]:
+        of_intrinsic, _ = shares(self.intrinsic_weight, self.drift_weight, "weights")
+        intrinsic = drift = state.neutral
+        seen: dict[str, Tensor] = {}
+        inner, outer = None, None
+        if self.intrinsic_weight:
+            intrinsic, seen, inner = self.intrinsic.score(state.intrinsic, signals, step)
+        if self.drift_weight:
+            drift, more, outer = self.drift.score(state.drift, signals, step)
+            if more:
+                seen = {**seen, **more}
+        value = torch.lerp(drift, intrinsic, of_intrinsic)
+        low = value if state.low is None else torch.minimum(state.low, value)
+        confidence = Confidence(
+            value, rebound(value, low, self.rebound_eps), intrinsic, drift, seen
+        )
+        return confidence, UnifiedState(inner, outer, state.neutral, low)

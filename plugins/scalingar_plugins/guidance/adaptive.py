@@ -1,0 +1,119 @@
+"""s_t: push harder where the prompt fades or confidence wavers, less where it comes back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.params import param
+from scalingar_fw.protocols import Context, Guidance, Step
+from scalingar_fw.sampling import Sampling
+from scalingar_fw.state import Confidence, candidate_field
+
+
+@frozen(eq=False)
+class GuidanceState:
+    """The window, and what does not change during a decode.
+
+    `history [N, n]`: the last n <= window values of I, in the order of a ring; None before the
+    first. `ring`: which place of the full window each step overwrites. `base`: s_base + alpha, a
+    scalar on the device (eq. 10 is s_base + alpha - alpha D + ...). `gains`: of D, Var(I) and R.
+    """
+
+    ring: tuple[Tensor, ...]
+    base: Tensor
+    gains: tuple[float, float, float]
+    bounds: tuple[float, float]
+    history: Tensor | None = candidate_field(default=None)
+
+
+@frozen
+class AdaptiveGuidance(Guidance):
+    """s_t = s_base + alpha (1 - D_t) + beta Var(I) - gamma R_t (eq. 10), clamped.
+
+    s_base is the scale of the model's preset or the user's. All gains 0 is constant guidance.
+    """
+
+    alpha: float = param(
+        0.3,
+        "gain of 1 - D: stronger where the prompt fades",
+        source="eq. 10; Table 'Hyperparameters'",
+        ge=0.0,
+    )
+    beta: float = param(
+        0.4,
+        "gain of Var(I): stronger where the intrinsic score is volatile",
+        source="eq. 10; Table 'Hyperparameters'",
+        ge=0.0,
+    )
+    gamma: float = param(
+        0.4,
+        "gain of R: weaker on a rebound (the table's lambda, 'diversity gain')",
+        source="eq. 10; Table 'Hyperparameters'",
+        ge=0.0,
+    )
+    window: int = param(
+        32,
+        "steps of the candidate's own I whose population variance is Var(I)",
+        source="paper does not specify",
+        ge=1,
+    )
+    mode: Literal["additive", "multiplicative"] = param(
+        "additive",
+        "whether the sum of the three terms is added to s_base, or s_base times the sum",
+        source="Algorithm 1, line 12 (additive); the other form: paper does not specify",
+        choices=("additive", "multiplicative"),
+    )
+    s_min: float | None = param(
+        None, "the lowest scale; None is min(1, s_base)", source="paper does not specify"
+    )
+    s_max: float | None = param(
+        None, "the highest scale; None is max(1, 2 s_base)", source="paper does not specify"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.s_min is not None and self.s_max is not None and self.s_min > self.s_max:
+            raise ScalingarError(f"s_min={self.s_min} must not be above s_max={self.s_max}.")
+
+    def bounds(self, sampling: Sampling) -> tuple[float, float]:
+        base = sampling.guidance
+        low = min(1.0, base) if self.s_min is None else self.s_min
+        high = max(1.0, 2.0 * base) if self.s_max is None else self.s_max
+        if low > high:
+            raise ScalingarError(
+                f"The guidance scale has no room: s_min={low:g} is above s_max={high:g} at "
+                f"guidance={base:g}. Give both, or neither."
+            )
+        return low, high
+
+    def init(self, context: Context) -> GuidanceState:
+        base = context.sampling.guidance
+        unit = base if self.mode == "multiplicative" else 1.0
+        eye = torch.eye(self.window, dtype=torch.bool, device=context.device)
+        return GuidanceState(
+            ring=eye.unbind(0),
+            base=torch.tensor(base + unit * self.alpha, device=context.device),
+            gains=(unit * self.alpha, unit * self.beta, unit * self.gamma),
+            bounds=self.bounds(context.sampling),
+        )
+
+    def update(
+        self, state: GuidanceState, confidence: Confidence, step: Step
+    ) -> tuple[Tensor, GuidanceState]:
+        alpha, beta, gamma = state.gains
+        newest = confidence.intrinsic.unsqueeze(1)
+        if state.history is None:
+            history = newest
+        elif state.history.shape[1] < self.window:
+            history = torch.cat((state.history, newest), 1)
+        else:  # the order within the window does not matter to its variance
+            history = torch.where(state.ring[step.index % self.window], newest, state.history)
+        volatility = torch.var(history, -1, correction=0)
+        scale = torch.sub(state.base, confidence.drift, alpha=alpha)
+        scale = scale.add_(volatility, alpha=beta).sub_(confidence.rebound, alpha=gamma)
+        scale = scale.clamp_(*state.bounds)
+        return scale, GuidanceState(state.ring, state.base, state.gains, state.bounds, history)
