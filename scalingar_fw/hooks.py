@@ -50,30 +50,29 @@ def make_hooks(observers: Iterable[object] = ()) -> Any:
             manager.check_pending()
         except pluggy.PluginValidationError as error:
             raise ScalingarError(f"Observer {name!r} does not fit its hook: {error}") from error
+    broken: set[int] = set()
     for event in EVENTS:
         for implementation in getattr(manager.hook, event).get_hookimpls():
             if not (implementation.wrapper or implementation.hookwrapper):
-                guarded = _guard(
-                    implementation.function, observer_name(implementation.plugin), event
+                implementation.function = _guard(
+                    implementation.function, implementation.plugin, event, broken
                 )
-                implementation.function = guarded
     return manager.hook
 
 
-def _guard(function: Callable[..., Any], name: str, event: str) -> Callable[..., None]:
-    broken = False
-
+def _guard(
+    function: Callable[..., Any], observer: object, event: str, broken: set[int]
+) -> Callable[..., None]:
     def call(*args: Any) -> None:
-        nonlocal broken
-        if broken:
+        if id(observer) in broken:
             return
         try:
             function(*args)
         except Exception as error:
-            broken = True
+            broken.add(id(observer))
             warnings.warn(
-                f"Observer {name!r} failed in {event} and hears no more of it in this run: "
-                f"{type(error).__name__}: {error}",
+                f"Observer {observer_name(observer)!r} failed in {event} and hears no more of "
+                f"this run: {type(error).__name__}: {error}",
                 PluginWarning,
                 stacklevel=2,
             )

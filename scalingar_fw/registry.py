@@ -177,7 +177,7 @@ class Registry:
             if any(hasattr(plugin, event) for event in EVENTS):
                 make_hooks([plugin])  # a hook that does not fit is refused here, not in a run
                 self.observers.append(plugin)
-        except Exception:
+        except BaseException:
             self.entries = before
             raise
         finally:
@@ -224,7 +224,7 @@ def _register(registry: Registry, load: Any, name: str, distribution: str, versi
         if not hasattr(plugin, "scalingar_register"):
             raise ScalingarError("it defines no scalingar_register(registry)")
         registry.register(plugin, distribution)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:  # a script that was never meant to be imported
         error = f"{type(problem).__name__}: {problem}"
         warnings.warn(f"Plugin {name!r} is skipped: {error}", PluginWarning, stacklevel=3)
     added = tuple(key for key in registry.entries if key not in before)
