@@ -19,6 +19,7 @@ from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.events import CandidateEnd, DecodeStart, TokenEvent
 from scalingar_fw.hooks import make_hooks
 from scalingar_fw.measure import Clock, peak_bytes, reset_peak
+from scalingar_fw.memory import passes_within
 from scalingar_fw.noise import Prompt, check_seeds, noise_table
 from scalingar_fw.protocols import Component, Context, ModelAdapter, Pool, Step, Verdict
 from scalingar_fw.recorder import Recorder, StepRecord
@@ -83,6 +84,7 @@ def decode(
     seed: int | Sequence[int] = 0,
     sampling: Sampling | None = None,
     hooks: Any = None,
+    max_memory: int | None = None,
 ) -> Decoded:
     """Decode `n` candidates for each prompt and choose one of each.
 
@@ -95,6 +97,8 @@ def decode(
             one each (the same prompt twice in a batch needs two).
         sampling: guidance, temperature, truncation; the model's preset where None.
         hooks: from `make_hooks`; no observers where None.
+        max_memory: bytes for the candidates; where they do not fit together and the strategy
+            looks at each alone, they are decoded in passes (memory.py).
 
     Raises:
         ScalingarError: bad input, found before the first token.
@@ -106,27 +110,36 @@ def decode(
     check(model, sampling, prompts, n)
     seeds = check_seeds(seed, len(prompts))
     decoder = Decoder(model, strategy, sampling, tuple(prompts), seeds)
-    ledger, clock, recorder = Ledger(), Clock(), Recorder()
+    passes = passes_within(model, strategy, n=n, prompts=len(prompts), max_memory=max_memory)
+    ledger, clock = Ledger(), Clock()
+    trajectories: list[Trajectory] = []
     reset_peak(model.device)
     with torch.inference_mode():
-        state: DecodeState | None = start(decoder, n, ledger, clock)
-        hooks.on_decode_start(event=DecodeStart(decoder.prompts, n, seeds, model.grid, sampling))
-        while state is not None:
-            state, record, verdict = decode_step(decoder, state, ledger, recorder, hooks)
-            if record.index == 0:
-                check_recorded(strategy, record)
-            clock.mark("policy")
-            hooks.on_token(
-                event=TokenEvent(
-                    record.index, record.rows.prompt, record.rows.candidate, record.values
+        for first, count in passes:
+            state: DecodeState | None = start(decoder, n, ledger, clock, first, count)
+            if first == 0:
+                hooks.on_decode_start(
+                    event=DecodeStart(decoder.prompts, n, seeds, model.grid, sampling)
                 )
-            )
-            state = retire(decoder, state, record, verdict, recorder, hooks)
-            clock.mark("policy")
-            if state is not None:
-                state = advance(decoder, state, ledger)
-                clock.mark("model")
-    trajectories = recorder.trajectories()
+            recorder = Recorder()
+            while state is not None:
+                state, record, verdict = decode_step(decoder, state, ledger, recorder, hooks)
+                if record.index == 0:
+                    check_recorded(strategy, record)
+                clock.mark("policy")
+                hooks.on_token(
+                    event=TokenEvent(
+                        record.index, record.rows.prompt, record.rows.candidate, record.values
+                    )
+                )
+                state = retire(decoder, state, record, verdict, recorder, hooks)
+                clock.mark("policy")
+                if state is not None:
+                    state = advance(decoder, state, ledger)
+                    clock.mark("model")
+            trajectories += recorder.trajectories()
+    if len(passes) > 1:
+        trajectories.sort(key=lambda t: (t.prompt, t.candidate))
     chosen = choose(decoder, trajectories)
     clock.mark("select")
     ledger.seconds, ledger.peak_bytes = clock.seconds, peak_bytes(model.device)
@@ -158,18 +171,24 @@ def check_recorded(strategy: Strategy, record: StepRecord) -> None:
             )
 
 
-def start(decoder: Decoder, n: int, ledger: Ledger, clock: Clock) -> DecodeState:
-    """Encode and prefill; every component's `init`."""
+def start(
+    decoder: Decoder, n: int, ledger: Ledger, clock: Clock, first: int = 0, count: int | None = None
+) -> DecodeState:
+    """Encode and prefill; every component's `init`.
+
+    `first`, `count`: which of the `n` candidates of each prompt (all by default).
+    """
+    count = n if count is None else count
     model, prompts = decoder.model, decoder.prompts
     clock.restart()
     conditioning = model.encode(prompts)
     clock.mark("encode")
-    cache, logits = model.prefill(conditioning, n)
+    cache, logits = model.prefill(conditioning, count)
     clock.mark("prefill")
     ledger.prefill_rows += model.branches * len(prompts)
     ledger.model_calls += 1
-    prompt = np.repeat(np.arange(len(prompts)), n)
-    candidate = np.tile(np.arange(n), len(prompts))
+    prompt = np.repeat(np.arange(len(prompts)), count)
+    candidate = np.tile(np.arange(first, first + count), len(prompts))
     rows = Rows.of(prompt, candidate, len(prompts), model.device)
     logits = _received(model, logits, len(rows), ledger)
     # Half-precision overflow shows at once as NaN or inf: better said here than sampled from.

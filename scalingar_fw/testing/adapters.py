@@ -75,7 +75,8 @@ class Subject:
 
     def start(self) -> Logits:
         """The first step's logits, one row for each prompt."""
-        return self.prefill()[1]
+        logits: Logits = self.prefill()[1]
+        return logits
 
     def prefill(self, prompts: Sequence[Prompt] | None = None, copies: int = 1) -> Any:
         """Cache and logits after reading `prompts`."""
@@ -382,7 +383,8 @@ def held_tensors(value: Any, seen: set[int] | None = None) -> Iterator[tuple[int
 
 
 def _gpu_bytes(s: Subject) -> float:
-    peaks, counts = [], (2, 6)
+    peaks: list[int] = []
+    counts = (2, 6)
     for copies in counts:
         gc.collect()
         torch.cuda.empty_cache()
