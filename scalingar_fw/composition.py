@@ -21,7 +21,7 @@ from scalingar_fw.registry import COMPONENTS, KINDS, Registry, import_path
 from scalingar_fw.strategy import Strategy
 
 #: The kinds of things that can be a part of something.
-_PARTS = [k for k in KINDS if k not in ("strategy", "model", "benchmark", "command", "artefact")]
+_PARTS = KINDS[: KINDS.index("strategy")]
 
 
 def describe(component: Any, registry: Registry, *, full: bool = False) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def parse_settings(data: Any, where: str) -> dict[str, Any]:
         elif key in _NUMBERS:
             rule = _NUMBERS[key]
             out[key] = scalar(value, rule) if isinstance(value, str) else value
-            rule.check(key, out[key])
+            rule.check(f"{where}: {key}", out[key])
         elif key == "set":
             if not isinstance(value, Mapping):
                 raise ScalingarError(f"{where}: set must map settings to values.")

@@ -17,6 +17,7 @@ BASES: dict[str, tuple[type, tuple[str, ...]]] = {
     "termination": (protocols.Termination, ("init", "update")),
     "sampler": (protocols.Sampler, ("init", "propose")),
     "selector": (protocols.Selector, ("select",)),
+    "reward": (protocols.Reward, ("score",)),
 }
 
 
@@ -46,15 +47,27 @@ def part_kind(cls: Any, field: str, current: Any) -> str | None:
         annotated = typing.get_type_hints(cls).get(field)
     except Exception:  # names imported for type checkers only
         annotated = None
-    return kind_of(annotated) or (kind_of(type(current)) if is_component(current) else None)
+    return _kind_in(annotated) or (kind_of(type(current)) if is_component(current) else None)
+
+
+def _kind_in(annotation: Any) -> str | None:
+    """The kind of a class, or of what `X | None` and `tuple[X, ...]` hold."""
+    found = (_kind_in(argument) for argument in typing.get_args(annotation))
+    return kind_of(annotation) or next((kind for kind in found if kind), None)
 
 
 def check_kind(kind: str | None, component: Any) -> None:
+    """Raise `ScalingarError` unless `component` is one of `kind` (None: anything will do)."""
     if kind is None:
         return
+    heirs = [k for k, (base, _) in BASES.items() if isinstance(component, base)]
     missing = [m for m in BASES[kind][1] if not callable(getattr(component, m, None))]
-    if missing or isinstance(component, type):
-        raise ScalingarError(
-            f"{component!r} is no {kind} component"
-            + (f": it lacks {', '.join(missing)}." if missing else ": pass an object, not a class.")
-        )
+    why = None
+    if isinstance(component, type):
+        why = "pass an object, not a class"
+    elif heirs and kind not in heirs:
+        why = f"it is a {heirs[0]} component"
+    elif missing:
+        why = f"it lacks {', '.join(missing)}"
+    if why is not None:
+        raise ScalingarError(f"{component!r} is no {kind} component: {why}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,13 +143,19 @@ class Generation:
         """The record of every step, as `read_trace` gives it back after `save`."""
         return Trace(without_clock(self.decoded), self.config, self.grid)
 
+    def decode_pixels(self, places: Iterable[int] | None = None) -> None:
+        """Make the images of `candidates[p]` for p in `places` (all where None) in one call."""
+        wanted = range(len(self.decoded.trajectories)) if places is None else places
+        missing = [place for place in wanted if place not in self._pixels]
+        if missing:
+            chosen = [self.decoded.trajectories[place] for place in missing]
+            named = [evolve(t, prompt=self.batch_place) for t in chosen]
+            images = to_images(self.model, named, self._hooks)
+            self._pixels.update(zip(missing, images, strict=True))
+
     def pixels_of(self, place: int) -> Array:
-        """The image of `candidates[place]`; the first one that was not decoded yet brings all."""
-        if place not in self._pixels:
-            places = [i for i in range(len(self.decoded.trajectories)) if i not in self._pixels]
-            wanted = [self.decoded.trajectories[i] for i in places]
-            named = [evolve(t, prompt=self.batch_place) for t in wanted]
-            self._pixels.update(zip(places, to_images(self.model, named, self._hooks), strict=True))
+        """The image of `candidates[place]`."""
+        self.decode_pixels([place])
         return self._pixels[place]
 
     def save(self, folder: str | Path, overwrite: bool = False) -> Path:

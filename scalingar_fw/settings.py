@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
+from attrs import Factory, define
 
 from scalingar_fw.composition import convert
 from scalingar_fw.errors import unknown_name
@@ -32,30 +34,44 @@ def override(strategy: Strategy, settings: Mapping[str, Any], registry: Registry
     """`strategy` with dotted settings changed, as `--set` gives them.
 
     A value may be text (read as a YAML scalar) or already a Python value; for a part it names the
-    component that replaces it. A part is replaced before its own settings are applied, in
-    whatever order they come.
+    component that replaces it. A part is replaced before its own settings are applied, and the
+    settings of one component change together, in whatever order they come: two weights may swap
+    although no state in between would be allowed.
     """
-    for key in sorted(settings, key=lambda k: k.count(".")):
-        strategy = _set(strategy, key.split("."), settings[key], registry, key, strategy)
-    return strategy
+    tree = _Node()
+    for key, value in settings.items():
+        node = tree
+        for field in key.split("."):
+            node = node.below.setdefault(field, _Node())
+        node.key, node.value = key, value
+    return typing.cast(Strategy, _apply(strategy, tree, registry, strategy, ""))
 
 
-def _set(
-    component: Any, path: list[str], value: Any, registry: Registry, key: str, root: Strategy
-) -> Any:
-    head, *rest = path
-    known = {} if isinstance(component, type) else rules(component)
-    if head not in known or (component is root and head == "name"):
-        below = key.rsplit(".", len(path))[0] + "." if len(path) < len(key.split(".")) else ""
-        available = settings_of(root)
-        near = [k for k in available if k.startswith(below)]
-        raise unknown_name("setting", key, near or available)
-    current = getattr(component, head)
-    if rest:
-        new = _set(current, rest, value, registry, key, root)
-    else:
-        new = convert(type(component), head, known[head], value, current, registry)
-        kind = part_kind(type(component), head, current)
-        if kind is not None:
-            check_kind(kind, new)
-    return attrs.evolve(component, **{head: new})
+@define
+class _Node:
+    """What is asked of a field: a value (if `key` is set) and changes below it."""
+
+    key: str = ""
+    value: Any = None
+    below: dict[str, _Node] = Factory(dict)
+
+    def first_key(self) -> str:
+        return self.key or next(iter(self.below.values())).first_key()
+
+
+def _apply(component: Any, node: _Node, registry: Registry, root: Strategy, prefix: str) -> Any:
+    cls = type(component)
+    known = rules(cls) if is_component(component) else {}
+    changes = {}
+    for field, wanted in node.below.items():
+        if field not in known or (component is root and field == "name"):
+            available = settings_of(root)
+            near = [key for key in available if key.startswith(prefix)]
+            raise unknown_name("setting", wanted.first_key(), near or available)
+        value = getattr(component, field)
+        if wanted.key:
+            kind = part_kind(cls, field, value)
+            value = convert(cls, field, known[field], wanted.value, value, registry)
+            check_kind(kind, value)
+        changes[field] = _apply(value, wanted, registry, root, f"{prefix}{field}.")
+    return attrs.evolve(component, **changes) if changes else component

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from scalingar_analysis.style import (
     PAPER,
     VERMILLION,
     axes_or_new,
+    head,
     new_figure,
     our_style,
     save,
@@ -27,11 +29,13 @@ from scalingar_analysis.style import (
 from scalingar_fw.result import Status
 from scalingar_fw.state import Grid
 
+#: Beam search and resampling leave hundreds of short branches: the longest are shown.
+MOST = 32
 _CELL = 1.9  # inches: width of an image
 _GAP = 0.22
-_CAPTION = 0.74  # below each image
 _HEAD = 0.72  # above all
-_CHARACTERS = 34  # of caption that fit below an image
+_CHARACTERS = 35  # of a reason that fit below an image
+_LINES = 4
 
 
 def undecoded(tokens: int, grid: Grid) -> list[tuple[float, float, float, float]]:
@@ -55,16 +59,16 @@ def plot_candidate(candidate: Any, grid: Grid, ax: Axes | None = None) -> Axes:
     pixels = candidate.pixels
     height, width = pixels.shape[:2]
     # Small images as the squares they are; large ones resampled well.
-    ax.imshow(
-        pixels,
-        interpolation="nearest" if width <= 128 else "antialiased",
-        extent=(0, 1, 1, 0),
-        aspect=height / width,
-    )
+    smooth = "nearest" if width <= 128 else "antialiased"
+    ax.imshow(pixels, interpolation=smooth, extent=(0, 1, 1, 0), aspect=height / width)
     for x, y, w, h in undecoded(len(candidate.tokens), grid):
-        ax.add_patch(
-            Rectangle((x, y), w, h, facecolor=PAPER, edgecolor="#BDBDBD", hatch="////", linewidth=0)
-        )
+        never: dict[str, Any] = {
+            "facecolor": PAPER,
+            "edgecolor": "#BDBDBD",
+            "hatch": "////",
+            "linewidth": 0,
+        }
+        ax.add_patch(Rectangle((x, y), w, h, **never))
     style: Any = "-"
     colour, line = GREY, 0.9
     if candidate.chosen:
@@ -79,75 +83,66 @@ def plot_candidate(candidate: Any, grid: Grid, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def caption(candidate: Any, confidence: bool = True) -> tuple[str, str]:
-    """The line in bold, and what stands below it."""
-    name = f"#{candidate.id}"
+def caption(candidate: Any, confidence: bool = True) -> tuple[str, list[str]]:
+    """The line in bold, and the lines below it: confidence, and why it was ended."""
+    title, lines = f"#{candidate.id}", []
+    ended = candidate.status is not Status.COMPLETED
     if candidate.chosen:
-        name += "  answer"
-    elif candidate.status is not Status.COMPLETED:
-        name += f"  {candidate.status.value.replace('_', ' ')} at token {len(candidate.tokens)}"
+        title += "  answer"
+    elif ended:
+        word = candidate.status.value.replace("out_of_budget", "over budget")
+        title += f"  {word} at token {len(candidate.tokens)}"
     if confidence and math.isfinite(candidate.confidence):
-        name += f"  C {candidate.confidence:.3f}"
-    reason = "" if candidate.status is Status.COMPLETED else candidate.reason
-    return name, "\n".join(textwrap.wrap(shorten(reason, 2 * _CHARACTERS), _CHARACTERS)[:2])
+        lines.append(f"confidence {candidate.confidence:.3f}")
+    if ended:
+        reason = textwrap.wrap(" ".join(candidate.reason.split()), _CHARACTERS)
+        if len(reason) > _LINES:
+            reason = [*reason[: _LINES - 1], shorten(" ".join(reason[_LINES - 1 :]), _CHARACTERS)]
+        lines += reason
+    return title, lines
+
+
+def pick(candidates: Sequence[Any], most: int = MOST) -> list[Any]:
+    """At most `most` candidates: the answer, then the completed, then the longest; by id."""
+    order = sorted(candidates, key=lambda c: (not c.chosen, not c.completed, -len(c.tokens), c.id))
+    return sorted(order[:most], key=lambda c: c.id)
 
 
 def figure_of(run: Any) -> Figure:
     """The sheet of a `Generation`."""
-    candidates = run.candidates
-    count = len(candidates)
-    columns = min(count, 4 if count <= 16 else 8)
-    rows = math.ceil(count / columns)
-    shape = run.pixels.shape
-    tall = _CELL * shape[0] / shape[1]
+    shown = pick(run.candidates)
+    run.decode_pixels([c.place for c in shown])
+    # Without an estimator every value is the neutral one: a number there would mislead.
+    known = any((c.signals.get("confidence", 0.5) != 0.5).any() for c in shown if len(c.tokens))
+    captions = [caption(c, known) for c in shown]
+    columns = min(len(shown), 4 if len(shown) <= 16 else 8)
+    rows = math.ceil(len(shown) / columns)
+    tall = _CELL * run.pixels.shape[0] / run.pixels.shape[1]
+    below = 0.36 + 0.125 * max(len(lines) for _, lines in captions)
     # A single narrow image would leave no room for the prompt above it.
     width = max(columns * (_CELL + _GAP) + _GAP, 4.4)
-    height = _HEAD + rows * (tall + _CAPTION)
-    # Without an estimator every value is the neutral one: a number there would mislead.
-    known = any(
-        (c.signals["confidence"] != 0.5).any() for c in candidates if "confidence" in c.signals
-    )
+    height = _HEAD + rows * (tall + below)
     with our_style():
         figure = new_figure(width, height)
-        left = (width - columns * (_CELL + _GAP) + _GAP) / 2
-        config = run.config
-        about = (
-            f"{config.strategy['name']}  ·  {config.model.split('/')[-1]}  ·  "
-            f"N = {config.n}  ·  seed {config.seed}"
-        )
-        fit = max(24, int(13.5 * (width - 2 * _GAP)))
-        figure.text(
-            _GAP / width,
-            1 - 0.2 / height,
-            shorten(run.prompt.label, fit),
-            **text_options(fontsize=11, fontweight="bold", color=INK, va="center"),
-        )
-        figure.text(
-            _GAP / width,
-            1 - 0.42 / height,
-            shorten(about, int(1.3 * fit)),
-            **text_options(fontsize=8.5, color="#555555", va="center"),
-        )
-        for place, candidate in enumerate(candidates):
+        head(figure, _GAP / width, run.prompt.label, run.config, limit=int(11 * (width - _GAP)))
+        if len(shown) < len(run.candidates):
+            figure.text(
+                1 - _GAP / width,
+                1 - 0.41 / height,
+                f"{len(shown)} of {len(run.candidates)} candidates",
+                **text_options(fontsize=8.5, color="#555555", va="center", ha="right"),
+            )
+        for place, (candidate, (title, lines)) in enumerate(zip(shown, captions, strict=True)):
             row, column = divmod(place, columns)
-            x = left + column * (_CELL + _GAP)
-            y = height - _HEAD - row * (tall + _CAPTION) - tall
+            x = _GAP + column * (_CELL + _GAP)
+            y = height - _HEAD - row * (tall + below) - tall
             ax = figure.add_axes((x / width, y / height, _CELL / width, tall / height))
             plot_candidate(candidate, run.grid, ax)
-            bold, below = caption(candidate, known)
             colour = BLUE if candidate.chosen else INK if candidate.completed else VERMILLION
-            figure.text(
-                x / width,
-                (y - 0.08) / height,
-                bold,
-                **text_options(fontsize=8, fontweight="bold", color=colour, va="top"),
-            )
-            figure.text(
-                x / width,
-                (y - 0.24) / height,
-                below,
-                **text_options(fontsize=7.3, color="#444444", va="top", linespacing=1.25),
-            )
+            bold = text_options(fontsize=8, fontweight="bold", color=colour, va="top")
+            plain = text_options(fontsize=7, color="#444444", va="top", linespacing=1.25)
+            figure.text(x / width, (y - 0.07) / height, title, **bold)
+            figure.text(x / width, (y - 0.22) / height, "\n".join(lines), **plain)
     return figure
 
 

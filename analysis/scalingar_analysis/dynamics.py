@@ -23,15 +23,26 @@ from scalingar_analysis.style import (
     INK,
     VERMILLION,
     axes_or_new,
+    head,
     new_figure,
     our_style,
     save,
-    shorten,
-    text_options,
 )
 from scalingar_fw.result import Array, Status, Trajectory
 
-_MEDIAN: dict[str, Any] = {"color": INK, "linewidth": 1.4, "linestyle": "-", "zorder": 4}
+_MEDIAN: dict[str, Any] = {"color": INK, "linewidth": 1.4, "zorder": 3.3}
+_THRESHOLD: dict[str, Any] = {"color": INK, "linewidth": 1.2, "ls": (0, (4, 2)), "zorder": 4}
+_BASE: dict[str, Any] = {"color": INK, "linewidth": 0.9, "ls": (0, (1, 2)), "zorder": 2}
+_RECOVERED: dict[str, Any] = {
+    "color": GREEN,
+    "marker": "^",
+    "linestyle": "",
+    "markersize": 5,
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.5,
+    "zorder": 5,
+    "clip_on": False,
+}
 
 
 def _of(run: Any, prompt: int) -> list[tuple[Trajectory, bool]]:
@@ -44,7 +55,7 @@ def _of(run: Any, prompt: int) -> list[tuple[Trajectory, bool]]:
 
 def _line(trajectory: Trajectory, answer: bool) -> dict[str, Any]:
     if answer:
-        return {"color": BLUE, "linewidth": 1.6, "zorder": 3.5}
+        return {"color": BLUE, "linewidth": 1.7, "zorder": 3.5}
     if trajectory.completed:
         return {"color": GREY, "linewidth": 0.8, "zorder": 3}
     return {"color": VERMILLION, "linewidth": 0.8, "alpha": 0.75, "zorder": 3.2}
@@ -63,22 +74,27 @@ def smooth(values: Array, window: int) -> Array:
     return out
 
 
-def median_over_live(pairs: list[tuple[Trajectory, bool]], signal: str, total: int) -> Array:
-    """The median of a signal over the candidates that are live at each step, `[T]`; NaN if none."""
+def median_over_live(
+    pairs: list[tuple[Trajectory, bool]], signal: str, total: int, least: int = 2
+) -> Array:
+    """The median of a signal over the candidates that are live at each step, `[T]`.
+
+    NaN where fewer than `least` are live: the median of one is a second line over the first.
+    """
     table = np.full((len(pairs), total), np.nan)
     for row, (t, _) in enumerate(pairs):
         values = t.signals.get(signal)
         if values is not None:
             table[row, t.forked_at : len(t)] = values[t.forked_at :]
     out = np.full(total, np.nan)
-    some = np.isfinite(table).any(0)
+    some = np.isfinite(table).sum(0) >= least
     out[some] = np.nanmedian(table[:, some], axis=0)
     return out
 
 
 def _axes(ax: Axes | None, total: int, label: str) -> Axes:
     ax = axes_or_new(ax)
-    ax.set_xlim(0, total)
+    ax.set_xlim(0, total * 1.005)
     ax.set_xlabel("step (image token)")
     ax.set_ylabel(label)
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 4, 5, 8, 10]))
@@ -86,11 +102,23 @@ def _axes(ax: Axes | None, total: int, label: str) -> Axes:
 
 
 def _draw(ax: Axes, t: Trajectory, answer: bool, values: Array) -> None:
-    """One candidate's curve, from where it was forked, with a cross where it was ended early."""
-    steps = np.arange(len(t)) + 1
-    ax.plot(steps[t.forked_at :], values[t.forked_at :], **_line(t, answer))
+    """One candidate's curve, with a cross where it was pruned.
+
+    A fork's begins where it left its parent's; the answer's is its whole history.
+    """
+    start = 0 if answer else t.forked_at
+    ax.plot(np.arange(start, len(t)) + 1, values[start:], **_line(t, answer))
     if t.status is Status.PRUNED and len(t) and np.isfinite(values[-1]):
-        ax.plot(len(t), values[-1], "x", color=VERMILLION, markersize=5, mew=1.4, zorder=5)
+        ax.plot(
+            len(t),
+            values[-1],
+            "x",
+            color=VERMILLION,
+            markersize=5,
+            mew=1.4,
+            zorder=5,
+            clip_on=False,
+        )
 
 
 def plot_entropy(run: Any, ax: Axes | None = None, prompt: int = 0) -> Axes:
@@ -113,66 +141,45 @@ def plot_entropy(run: Any, ax: Axes | None = None, prompt: int = 0) -> Axes:
     return ax
 
 
+def has_confidence(run: Any, prompt: int = 0) -> bool:
+    """Whether the strategy estimated any: the neutral estimator says 0.5 throughout."""
+    known = [t.signals.get("confidence") for t, _ in _of(run, prompt)]
+    return any(v is not None and bool((v != 0.5).any()) for v in known)
+
+
 def plot_confidence(run: Any, ax: Axes | None = None, prompt: int = 0) -> Axes:
     """Confidence C of each candidate, the pruning threshold, prunings and recoveries."""
     total = run.decoded.total_tokens
     ax = _axes(ax, total, "confidence C")
-    pairs = _of(run, prompt)
-    known = [t.signals["confidence"] for t, _ in pairs if "confidence" in t.signals]
-    if not known or all(np.all(v == 0.5) for v in known):  # the neutral estimator
-        ax.set_ylim(0, 1)
-        ax.text(
-            0.5,
-            0.5,
-            "this strategy estimates no confidence",
-            transform=ax.transAxes,
-            ha="center",
-            va="center",
-            color="#666666",
-        )
+    if not has_confidence(run, prompt):
+        ax.set_ylabel("C")  # the panel is low: see figure_of
+        ax.set_yticks([])
+        ax.grid(False)
+        _note(ax, 0.5, 0.5, "this strategy estimates no confidence", ax.transAxes, size=9)
         return ax
+    pairs = _of(run, prompt)
     for t, answer in pairs:
         values = t.signals.get("confidence")
-        if values is None:
-            continue
-        _draw(ax, t, answer, values)
-        recovered = np.flatnonzero(np.nan_to_num(t.signals.get("recovered", np.zeros(len(t)))) > 0)
-        recovered = recovered[recovered >= t.forked_at]
-        ax.plot(
-            recovered + 1,
-            values[recovered],
-            "^",
-            color=GREEN,
-            markersize=4.5,
-            zorder=5,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-        )
-    threshold = median_over_live(pairs, "threshold", total)
+        if values is not None:
+            _draw(ax, t, answer, values)
+            cleared = np.nan_to_num(t.signals.get("recovered", np.zeros(len(t))))
+            at = np.flatnonzero(cleared[t.forked_at :] > 0) + t.forked_at
+            ax.plot(at + 1, values[at], **_RECOVERED)
+    threshold = median_over_live(pairs, "threshold", total, least=1)
     if np.isfinite(threshold).any():
-        ax.plot(
-            np.arange(total) + 1,
-            threshold,
-            color=INK,
-            linewidth=1.2,
-            linestyle=(0, (4, 2)),
-            zorder=4,
-        )
+        ax.plot(np.arange(total) + 1, threshold, **_THRESHOLD)
         warm_up = int(np.flatnonzero(np.isfinite(threshold))[0])
         if warm_up:
             ax.axvspan(0, warm_up, color=FAINT, alpha=0.45, linewidth=0, zorder=0)
-            ax.text(
-                warm_up / 2,
-                1.0,
-                "warm-up",
-                transform=ax.get_xaxis_transform(),
-                va="top",
-                ha="center",
-                color="#666666",
-                fontsize=7.5,
-            )
+            _note(ax, warm_up / 2, 0.94, "warm-up", ax.get_xaxis_transform(), size=7.5)
     ax.margins(y=0.12)
     return ax
+
+
+def _note(ax: Axes, x: float, y: float, text: str, transform: Any, size: float) -> None:
+    ax.text(
+        x, y, text, transform=transform, ha="center", va="center", color="#666666", fontsize=size
+    )
 
 
 def plot_guidance(run: Any, ax: Axes | None = None, prompt: int = 0) -> Axes:
@@ -181,16 +188,16 @@ def plot_guidance(run: Any, ax: Axes | None = None, prompt: int = 0) -> Axes:
     ax = _axes(ax, total, "guidance scale s")
     pairs = _of(run, prompt)
     base = run.config.sampling.guidance
-    ax.axhline(base, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
-    low = high = base
+    ax.axhline(base, **_BASE)
+    low = high = float(base)
     for t, answer in pairs:
         values = t.signals.get("scale")
         if values is not None and len(values):
             _draw(ax, t, answer, values)
-            low, high = min(low, np.nanmin(values)), max(high, np.nanmax(values))
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
     if len(pairs) > 1:
         ax.plot(np.arange(total) + 1, median_over_live(pairs, "scale", total), **_MEDIAN)
-    pad = max(0.12 * (high - low), 0.05 * abs(base), 0.05)
+    pad = max(0.12 * (high - low), 0.2)
     ax.set_ylim(low - pad, high + pad)
     return ax
 
@@ -217,68 +224,61 @@ def plot_live(run: Any, ax: Axes | None = None, prompt: int = 0) -> Axes:
         color="#444444",
     )
     ax.set_ylim(0, top * 1.08)
-    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.set_yticks(sorted({0, int(top) // 2, int(top)}))
     return ax
 
 
 def _legend(run: Any, prompt: int) -> list[Line2D]:
     """Entries for what the figure really shows."""
     pairs = _of(run, prompt)
-
-    def entry(label: str, **style: Any) -> Line2D:
-        return Line2D([], [], label=label, **style)
-
-    out = [entry("answer", color=BLUE, linewidth=1.6)]
-    if any(t.completed and not a for t, a in pairs):
-        out.append(entry("completed", color=GREY, linewidth=0.9))
-    if any(not t.completed for t, _ in pairs):
-        pruned = any(t.status is Status.PRUNED for t, _ in pairs)
-        style = {"marker": "x", "markersize": 5, "mew": 1.4} if pruned else {}
-        label = "pruned" if pruned else "ended early"
-        out.append(entry(label, color=VERMILLION, linewidth=0.9, **style))
-    if any(np.nansum(t.signals.get("recovered", 0.0)) > 0 for t, _ in pairs):
-        out.append(entry("recovered", color=GREEN, marker="^", linestyle="", markersize=4.5))
-    if len(pairs) > 1:
-        out.append(entry("median of the live", color=INK, linewidth=1.4))
-    if any(np.isfinite(t.signals.get("threshold", np.nan)).any() for t, _ in pairs):
-        out.append(entry("threshold", color=INK, linewidth=1.2, linestyle=(0, (4, 2))))
-    out.append(entry("base scale", color=INK, linewidth=0.9, linestyle=(0, (1, 2))))
-    return out
+    signals = [t.signals for t, _ in pairs]
+    early = [t.status for t, _ in pairs if not t.completed]
+    pruned = {"marker": "x", "markersize": 5, "mew": 1.4} if Status.PRUNED in early else {}
+    other = {"color": GREY, "linewidth": 0.9}
+    ended = {"color": VERMILLION, "linewidth": 0.9, **pruned}
+    entries: list[tuple[bool, str, dict[str, Any]]] = [
+        (True, "answer", {"color": BLUE, "linewidth": 1.7}),
+        (any(t.completed and not a for t, a in pairs), "completed", other),
+        (bool(early), "pruned" if pruned else "ended early", ended),
+        (any(np.nansum(s.get("recovered", 0.0)) > 0 for s in signals), "recovered", _RECOVERED),
+        (len(pairs) > 1, "median of the live", _MEDIAN),
+        (
+            any(np.isfinite(s.get("threshold", np.nan)).any() for s in signals),
+            "threshold",
+            _THRESHOLD,
+        ),
+        (True, "base scale", _BASE),
+    ]
+    return [Line2D([], [], label=label, **style) for wanted, label, style in entries if wanted]
 
 
 def figure_of(run: Any, prompt: int = 0) -> Figure:
     """The four panels over one step axis."""
+    heights = [3, 4 if has_confidence(run, prompt) else 0.8, 3, 2.2]
     with our_style():
-        figure = new_figure(8.0, 8.6)
-        axes = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": [3, 4, 3, 2.2]})
+        figure = new_figure(8.0, 1.5 + 0.58 * sum(heights))
+        axes = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": heights})
         panels = (plot_entropy, plot_confidence, plot_guidance, plot_live)
         for ax, panel in zip(axes, panels, strict=True):
             panel(run, ax, prompt)
         for ax in axes[:-1]:
             ax.set_xlabel("")
         figure.align_ylabels(axes)
-        config = run.config
-        names = [config.strategy["name"], config.model.split("/")[-1]]
-        about = f"{names[0]}  ·  {names[1]}  ·  N = {config.n}  ·  seed {config.seed}"
-        left = 0.105
-        figure.text(
-            left,
-            0.972,
-            shorten(run.decoded.prompts[prompt].label, 90),
-            **text_options(fontsize=11, fontweight="bold", color=INK, va="center"),
+        tall = figure.get_figheight()
+        figure.subplots_adjust(
+            left=0.115, right=0.97, top=1 - 0.88 / tall, bottom=0.5 / tall, hspace=0.2
         )
-        figure.text(left, 0.949, about, **text_options(fontsize=8.5, color="#555555", va="center"))
+        head(figure, 0.115, run.decoded.prompts[prompt].label, run.config, limit=85)
         handles = _legend(run, prompt)
         figure.legend(
             handles=handles,
             loc="upper left",
-            bbox_to_anchor=(left - 0.012, 0.938),
+            bbox_to_anchor=(0.103, 1 - 0.53 / tall),
             ncols=len(handles),
-            columnspacing=1.3,
+            columnspacing=1.2,
             handlelength=1.8,
             borderaxespad=0,
         )
-        figure.subplots_adjust(left=left, right=0.97, top=0.9, bottom=0.06, hspace=0.19)
     return figure
 
 

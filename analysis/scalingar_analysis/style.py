@@ -91,3 +91,15 @@ def shorten(text: str, limit: int) -> str:
     """`text` in at most `limit` characters."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+def head(figure: Figure, left: float, prompt: str, config: Any, limit: int) -> None:
+    """Prompt and settings at the top; `left` in shares of the width, `limit` in characters."""
+    tall = figure.get_figheight()
+    model = config.model.split("/")[-1]
+    about = f"{config.strategy['name']}  ·  {model}  ·  N = {config.n}  ·  seed {config.seed}"
+    for text, inches, style in (
+        (shorten(prompt, limit), 0.2, {"fontsize": 11, "fontweight": "bold", "color": INK}),
+        (shorten(about, int(1.3 * limit)), 0.41, {"fontsize": 8.5, "color": "#555555"}),
+    ):
+        figure.text(left, 1 - inches / tall, text, **text_options(va="center", **style))

@@ -11,6 +11,7 @@ import click
 
 from scalingar_fw.cli.group import app_of, common_options
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.registry import KINDS
 
 if TYPE_CHECKING:
     from scalingar_fw.registry import Entry, Registry
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _LISTS = {
     "models": ("model",),
     "strategies": ("strategy",),
-    "components": ("confidence", "guidance", "termination", "sampler", "selector"),
+    "components": KINDS[: KINDS.index("strategy")],
     "benchmarks": ("benchmark",),
 }
 
