@@ -291,6 +291,12 @@ def scalingar_register(registry: Registry) -> None:
     for name, loader, summary in _MODELS:
         add("model", name, _HERE + "models." + loader, summary)
     add(
+        "command",
+        "models",
+        _HERE + "models.commands:models",
+        "What a model needs (info), and whether its weights are in order (check).",
+    )
+    add(
         "benchmark",
         "shapes",
         _HERE + "benchmarks.shapes:ShapesBenchmark",

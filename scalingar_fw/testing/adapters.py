@@ -352,7 +352,8 @@ def _cpu_bytes(s: Subject) -> float:
     branches = [logits.cond] if logits.uncond is logits.cond else [logits.cond, logits.uncond]
     # The logits may be half of one tensor: count what they show, not the storage behind it.
     shown = sum(b.numel() * 4 for b in branches)
-    return (sum(b for _, b in held_tensors(cache)) + shown) / copies
+    held: int = sum(b for _, b in held_tensors(cache)) + shown
+    return held / copies
 
 
 def held_tensors(value: Any, seen: set[int] | None = None) -> Iterator[tuple[int, int]]:

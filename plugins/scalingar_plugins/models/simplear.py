@@ -287,6 +287,7 @@ def load(
         lambda text: list(tokenizer(text)["input_ids"]),
         pixels,
         first=len(tokenizer),
+        codes=CODES,
         grid=Grid(side, side),
         official=official,
         name=name,

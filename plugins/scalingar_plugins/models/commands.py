@@ -1,0 +1,173 @@
+"""`scalingar models info NAME` and `scalingar models check NAME --weights DIR`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scalingar_fw.cli.group import app_of
+from scalingar_fw.errors import ScalingarError
+
+if TYPE_CHECKING:
+    from scalingar_fw.protocols import ModelAdapter
+    from scalingar_fw.registry import Entry
+
+#: Steps of the smoke decode: enough to see a cache that is written and read.
+SMOKE_STEPS = 4
+
+
+@click.group()
+def models() -> None:
+    """What a model is and needs, and whether its weights are in order."""
+
+
+@models.command()
+@click.argument("name")
+@click.pass_context
+def info(ctx: click.Context, name: str) -> None:
+    """Print a model's card: weights, licence, memory, command, traps."""
+    from scalingar_fw.memory import show_bytes
+    from scalingar_plugins.models.cards import card_of
+
+    entry = app_of(ctx).registry.find("model", name)
+    found = card_of(entry.name)
+    if found is None:
+        click.echo(f"{entry.full_name}: {entry.summary}")
+        return
+    card, row = found
+    if row is not None:
+        click.echo(
+            f"{row.name}: {row.image}, {row.tokens} tokens, {show_bytes(row.candidate)} per "
+            f"candidate and {show_bytes(8 * row.candidate)} for N = 8 in bfloat16.\n"
+        )
+    click.echo(card.render(), nl=False)
+
+
+@models.command()
+@click.argument("name")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="DIR", help="Where the files are."
+)
+@click.option("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps.")
+@click.option("--dtype", default="auto", metavar="D", help="auto, float32, bfloat16 or float16.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the model's loader, such as t5=DIR; may be repeated.",
+)
+@click.option("-n", default=8, metavar="N", help="Candidates to state the memory for.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    name: str,
+    weights: Path | None,
+    device: str,
+    dtype: str,
+    options: tuple[str, ...],
+    n: int,
+) -> None:
+    """Load a model's weights strictly, take a few steps and decode one image.
+
+    Exit code 2 and one message where something does not fit.
+    """
+    entry = app_of(ctx).registry.find("model", name)
+    start = time.perf_counter()
+    model = load_model(entry, weights, device, dtype, parse_options(options))
+    _say("files and shapes", f"loaded strictly in {time.perf_counter() - start:.1f} s")
+    _say("fingerprint", model.fingerprint()[:16])
+    for line in smoke(model, n):
+        _say(*line)
+    click.echo(f"{entry.full_name} is ready.")
+
+
+def _say(what: str, outcome: str) -> None:
+    click.echo(f"  ok  {what}: {outcome}")
+
+
+def parse_options(options: tuple[str, ...]) -> dict[str, Any]:
+    """`("t5=DIR", "image_size=512")` as keyword arguments; values are YAML scalars."""
+    import yaml
+
+    parsed = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key.strip().isidentifier():
+            raise ScalingarError(f"--option {option!r} must have the form key=value.")
+        try:
+            parsed[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ScalingarError(f"--option {option!r}: the value cannot be read.") from error
+    return parsed
+
+
+def load_model(
+    entry: Entry, weights: Path | None, device: str, dtype: str, options: dict[str, Any]
+) -> ModelAdapter:
+    """A registered model with its loader's own options.
+
+    Raises:
+        ScalingarError: weights that do not fit; an option that the loader does not have.
+    """
+    import inspect
+
+    from scalingar_fw.device import resolve_device, resolve_dtype
+    from scalingar_fw.errors import unknown_name
+
+    load = entry.load()
+    accepted = inspect.signature(load).parameters
+    for key in options:
+        if key not in accepted and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+            known = [k for k in accepted if k not in ("device", "dtype", "weights")]
+            raise unknown_name(f"option of {entry.name!r}", key, known)
+    given: dict[str, Any] = {"device": resolve_device(device), **options}
+    wanted = resolve_dtype(dtype)
+    if wanted is not None:
+        given["dtype"] = wanted
+    if weights is not None:
+        given["weights"] = weights
+    model: ModelAdapter = load(**given)
+    return model
+
+
+def smoke(model: ModelAdapter, n: int) -> list[tuple[str, str]]:
+    """Take a few steps with two candidates and decode one image of random tokens.
+
+    Raises:
+        ScalingarError: logits that are not finite or do not depend on the prompt, an image that is
+            not one.
+    """
+    import torch
+
+    from scalingar_fw.memory import show_bytes
+    from scalingar_fw.testing.adapters import Subject
+
+    subject = Subject.of(model, steps=SMOKE_STEPS)
+    tokens = subject.tokens(2 * len(subject.prompts))
+    logits = subject.follow(subject.prompts, tokens, 2)
+    for step, one in enumerate(logits):
+        reach = one.cond if one.permitted is None else one.cond[one.permitted]
+        if not bool(torch.isfinite(reach).all()):
+            raise ScalingarError(
+                f"Logits of step {step} are not finite in {model.dtype}: use bfloat16 or float32, "
+                "or another copy of the weights."
+            )
+    spread = float(logits[0].cond.float().std())
+    if model.branches == 2 and torch.equal(logits[0].cond, logits[0].uncond):
+        raise ScalingarError("The prompt changes nothing: these weights are not trained.")
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(model.vocab_size, (1, model.grid.size), generator=generator)
+    with torch.inference_mode():
+        image = model.decode(codes.to(model.device))
+    if not bool(torch.isfinite(image).all()) or float(image.abs().max()) > 1:
+        raise ScalingarError("The decoded image is not finite in [-1, 1]: check the tokenizer.")
+    row = model.row_bytes()
+    return [
+        ("steps", f"{len(logits)} with {len(tokens)} rows, logits finite, spread {spread:.2f}"),
+        ("image", f"{image.shape[-1]} x {image.shape[-2]} pixels decoded"),
+        ("memory", f"{show_bytes(row)} per candidate, {show_bytes(n * row)} for N = {n}"),
+    ]
