@@ -7,7 +7,6 @@ of the rows are stacked and moved in one transfer at the end.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -116,33 +115,48 @@ class Recorder:
 
     def trajectories(self) -> list[Trajectory]:
         """All candidates, by prompt and candidate id; raises if a signal is not finite."""
-        host = [s.host() for s in self._segments]
-        out = [self._trajectory(host, end) for end in self._ends]
+        sizes = [len(s.steps) * len(s.rows) for s in self._segments]
+        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        table = self._table(sizes)
+        ends: dict[int, list[_End]] = {}
+        for end in self._ends:
+            ends.setdefault(end.segment, []).append(end)
+        # Dropped before the first token: the columns of the others, empty.
+        first = {name: None for s in self._segments[:1] for v in s.steps for name in v.values}
+        empty = np.zeros(0, dtype=np.int64)
+        out = [self._trajectory(table, first, empty, end) for end in ends.get(-1, [])]
+        # Where each row's history lies in the table, `[N, tokens so far]`: moved on once for each
+        # change of the rows, so a search that forks at every step costs what its tokens cost.
+        paths = np.zeros((0, 0), dtype=np.int64)
+        names: dict[str, None] = {}
+        for number, segment in enumerate(self._segments):
+            count, steps = len(segment.rows), len(segment.steps)
+            own = starts[number] + np.arange(count)[:, None] + count * np.arange(steps)
+            if number:
+                assert segment.origin is not None
+                own = np.concatenate([paths[segment.origin], own], axis=1)
+            paths = own
+            names.update(dict.fromkeys(name for s in segment.steps for name in s.values))
+            out += [self._trajectory(table, names, paths[e.row], e) for e in ends.get(number, [])]
         return sorted(out, key=lambda t: (t.prompt, t.candidate))
 
-    def _trajectory(self, host: list[dict[str, Array]], end: _End) -> Trajectory:
-        if end.segment < 0:
-            none = frozen_array(np.zeros(0, dtype=np.int64))
-            return Trajectory(*end.identity, end.status, end.reason, none, {})
-        pieces: list[dict[str, Array]] = []
-        row = end.row
-        for number in range(end.segment, -1, -1):
-            segment = self._segments[number]
-            pieces.append({name: values[:, row] for name, values in host[number].items()})
-            if segment.origin is not None:
-                row = int(segment.origin[row])
-        pieces.reverse()
-        if not pieces:  # dropped before its first token
-            pieces = [{name: values[:0, 0] for name, values in host[0].items()}]
-        names = dict.fromkeys(name for piece in pieces for name in piece)
-        lengths = [len(piece["token"]) for piece in pieces]
-        columns: dict[str, Any] = {}
+    def _table(self, sizes: list[int]) -> dict[str, Array]:
+        """Each quantity of all segments behind one another, NaN where it was not recorded."""
+        host = [s.host() for s in self._segments]
+        names = dict.fromkeys(name for values in host for name in values)
+        table: dict[str, Array] = {}
         for name in names:
             parts = [
-                piece.get(name, np.full(length, np.nan))
-                for piece, length in zip(pieces, lengths, strict=True)
+                values[name].ravel() if name in values else np.full(size, np.nan, np.float32)
+                for values, size in zip(host, sizes, strict=True)
             ]
-            columns[name] = np.concatenate(parts)
+            table[name] = np.concatenate(parts)
+        return table
+
+    def _trajectory(
+        self, table: dict[str, Array], names: dict[str, None], path: Array, end: _End
+    ) -> Trajectory:
+        columns = {name: table[name][path] for name in names}
         tokens = frozen_array(columns.pop("token").astype(np.int64))
         _check_finite(columns, end.identity)
         parent, forked_at = self._forks.get(end.identity, (None, 0))

@@ -119,4 +119,6 @@ def test_a_row_that_is_dropped_before_its_first_token_comes_out_without_tokens()
     assert [t.candidate for t in result.trajectories] == [0, 1, 2]
     assert [len(t) for t in result.trajectories] == [16, 0, 0]
     assert [t.status for t in result.trajectories[1:]] == [Status.DROPPED] * 2
+    columns = [list(t.signals) for t in result.trajectories]
+    assert columns[1] == columns[2] == columns[0]
     assert result.ledger.tokens == 16
