@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from scalingar_fw.noise import RESAMPLING
@@ -122,14 +122,13 @@ class ParticleSampler(Sampler):
             state = take(state, parent)
             state = Particles(state.log_weight.masked_fill(fresh, 0.0), state.potential)
         resampled = torch.zeros_like(state.log_weight) if fresh is None else fresh
-        proposal.trace.update(
-            {
-                "log_weight": state.log_weight.float(),
-                POTENTIAL + self.signal: state.potential.float(),
-                "gain": torch.full_like(state.log_weight, self.gain).float(),
-                "resampled": resampled.float(),
-            }
-        )
+        trace = {
+            "log_weight": state.log_weight.float(),
+            POTENTIAL + self.signal: state.potential.float(),
+            "gain": torch.full_like(state.log_weight, self.gain).float(),
+            "resampled": resampled.float(),
+        }
+        proposal = evolve(proposal, trace={**proposal.trace, **trace})
         return proposal, state
 
     def _resampled(self, weight: Tensor, step: Step) -> tuple[Tensor | None, Tensor | None]:

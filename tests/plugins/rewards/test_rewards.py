@@ -31,6 +31,8 @@ from scalingar_plugins.confidence.certainty import (
     top_confidence,
 )
 from scalingar_plugins.confidence.likelihood import LogProbConfidence
+from scalingar_plugins.models.shapes.prompts import parse
+from scalingar_plugins.models.shapes.scenes import render, sample_scene
 from scalingar_plugins.rewards import images
 from scalingar_plugins.rewards.confidence import (
     FinalSignal,
@@ -304,6 +306,16 @@ def test_the_oracle_is_the_benchmarks_judge_and_says_so(monkeypatch: pytest.Monk
     assert strategy.oracle
     assert strategy.label == "best (oracle)"
     assert not evolve(strategy, selector=BestReward()).oracle
+
+
+def test_the_oracle_picks_the_picture_that_is_right() -> None:
+    asked = Prompt("a red circle left of a blue square")
+    rng = np.random.default_rng(0)
+    wrong = ("a blue square left of a red circle", "a red circle", "a red square left of a circle")
+    shown = [render(sample_scene(parse(p), rng)) for p in (*wrong, asked.text)]
+    made = Pool(asked, [candidate(i, x=[0.0]) for i in range(4)], 0, lambda _: np.stack(shown))
+    assert OracleReward().score(made).tolist() == [0.0, 0.0, 0.0, 1.0]
+    assert BestReward(OracleReward()).select(made) == 3
 
 
 def test_an_unknown_benchmark_is_refused_before_the_first_token() -> None:
