@@ -27,8 +27,11 @@ def ema(previous: Tensor | None, value: Tensor, rate: float) -> Tensor:
 @functools.cache
 def constant(value: float) -> Tensor:
     """A scalar tensor on the host: any device takes it as an operand without a transfer, and the
-    small operations of a step take half the time that they take with a Python number."""
-    return torch.tensor(value)
+    small operations of a step take half the time that they take with a Python number.
+
+    Kept for good: for parameters and step indices, not for data.
+    """
+    return torch.tensor(value, dtype=torch.float32)
 
 
 def one_minus(value: Tensor) -> Tensor:

@@ -20,8 +20,9 @@ class GuidanceState:
     """The window, and what does not change during a decode.
 
     `history [N, n]`: the last n <= window values of I, in the order of a ring; None before the
-    first. `ring`: which place of the full window each step overwrites. `base`: s_base + alpha, a
-    scalar on the device (eq. 10 is s_base + alpha - alpha D + ...). `gains`: of D, Var(I) and R.
+    first. `ring`: for each place of the full window, 1 there and 0 elsewhere. `base`: s_base plus
+    the gain of D, a scalar on the device (eq. 10 is s_base + alpha - alpha D + ...). `gains`: of D,
+    Var(I) and R.
     """
 
     ring: tuple[Tensor, ...]
@@ -91,9 +92,9 @@ class AdaptiveGuidance(Guidance):
         return low, high
 
     def init(self, context: Context) -> GuidanceState:
-        base = context.sampling.guidance
+        base = float(context.sampling.guidance)
         unit = base if self.mode == "multiplicative" else 1.0
-        eye = torch.eye(self.window, dtype=torch.bool, device=context.device)
+        eye = torch.eye(self.window, device=context.device)
         return GuidanceState(
             ring=eye.unbind(0),
             base=torch.tensor(base + unit * self.alpha, device=context.device),
@@ -105,15 +106,17 @@ class AdaptiveGuidance(Guidance):
         self, state: GuidanceState, confidence: Confidence, step: Step
     ) -> tuple[Tensor, GuidanceState]:
         alpha, beta, gamma = state.gains
-        newest = confidence.intrinsic.unsqueeze(1)
-        if state.history is None:
-            history = newest
-        elif state.history.shape[1] < self.window:
-            history = torch.cat((state.history, newest), 1)
-        else:  # the order within the window does not matter to its variance
-            history = torch.where(state.ring[step.index % self.window], newest, state.history)
-        volatility = torch.var(history, -1, correction=0)
         scale = torch.sub(state.base, confidence.drift, alpha=alpha)
-        scale = scale.add_(volatility, alpha=beta).sub_(confidence.rebound, alpha=gamma)
-        scale = scale.clamp_(*state.bounds)
+        history = self._remember(state, confidence.intrinsic.unsqueeze(1), step.index)
+        scale.add_(torch.var(history, -1, correction=0), alpha=beta)
+        scale.sub_(confidence.rebound, alpha=gamma).clamp_(*state.bounds)
         return scale, GuidanceState(state.ring, state.base, state.gains, state.bounds, history)
+
+    def _remember(self, state: GuidanceState, newest: Tensor, index: int) -> Tensor:
+        """The window with `newest [N, 1]`; the order within it does not matter to its variance."""
+        if state.history is None:
+            return newest
+        if state.history.shape[1] < self.window:
+            return torch.cat((state.history, newest), 1)
+        # Weights 0 and 1: the oldest value is replaced, the others stay, exactly.
+        return torch.lerp(state.history, newest, state.ring[index % self.window])

@@ -147,7 +147,7 @@ class QuantileTermination(Termination):
             risen = confidence.rebound
         recovered = (risen >= constant(self.recovery_threshold)).logical_and_(flagged)
         if self.recovery_rule == "final":
-            recovered = recovered.logical_and_(due <= t)
+            recovered = recovered.logical_and_(due <= constant(float(t)))
         flagged = flagged.logical_xor_(recovered)
 
         trace = {
@@ -162,7 +162,7 @@ class QuantileTermination(Termination):
             and rows.slots.shape[1] > self.min_survivors
         )
         if possible:
-            expired = flagged & (due <= t)
+            expired = flagged & (due <= constant(float(t)))
             if not rows.single:
                 expired = expired & (rows.live > self.min_survivors)[rows.group]
             if bool(expired.any()):
