@@ -8,7 +8,7 @@ heads, grids, class counts and vocabularies are tested by putting their file int
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,14 +147,17 @@ def recipe(text: str) -> tuple[int, dict[str, Any]]:
     """Seed and sampling settings out of the file's sentence on how its tokens were drawn."""
 
     def value(pattern: str, default: float) -> float:
-        found = re.search(pattern + r"[ =]*([0-9.]+[0-9])", text)
+        found = re.search(pattern + r"[ =:]*([0-9]+(?:\.[0-9]+)?)", text)
         return float(found[1]) if found else default
 
-    settings = {
+    settings: dict[str, Any] = {
         "temperature": value("temperature", 1.0),
         "top_k": int(value("top_k", 0)),
         "top_p": value("top_p", 1.0),
     }
+    own_scale = value("cfg scale", -1.0)  # "as greedy" where there is no number
+    if own_scale >= 0:
+        settings["guidance"] = own_scale
     seed = re.search(r"manual_seed\((\d+)\)", text)
     return int(seed[1]) if seed else 0, settings
 
@@ -211,7 +214,7 @@ class TestTokenizer:
             z_channels=golden.number("z_channels"),
             base_channels=base,
             channel_mult=tuple(int(m) for m in meta["ch_mult"].split(",")),
-            res_blocks=golden.number("num_res_blocks", 2),
+            res_blocks=_count(golden.weights(), r"decoder\.conv_blocks\.0\.res\.(\d+)\.") - 1,
             normalize_codes=meta.get("l2_norm", "true") == "true",
         )
         with torch.device("meta"):
@@ -221,6 +224,31 @@ class TestTokenizer:
         with torch.inference_mode():
             ours = decoder(golden.tensors["in.codes"], side, side)
         assert float((ours - image).abs().max()) <= TOLERANCE
+
+
+def _count(names: Iterable[str], pattern: str) -> int:
+    """How many different numbers `pattern` finds in `names`."""
+    return len({found[1] for name in names if (found := re.match(pattern, name))})
+
+
+@pytest.mark.parametrize(
+    ("text", "seed", "settings"),
+    [
+        (
+            "global torch.manual_seed(123), cfg scale as greedy, temperature 0.9, top_k 40 then "
+            "top_p 0.95, torch.multinomial once per step, torch 2.13.0 CPU",
+            123,
+            {"temperature": 0.9, "top_k": 40, "top_p": 0.95},
+        ),
+        ("torch.manual_seed(7), temperature 1, top_k 5", 7, {"temperature": 1.0, "top_k": 5}),
+        ("torch.manual_seed(0), cfg scale 2.5", 0, {"guidance": 2.5, "top_k": 0}),
+    ],
+)
+def test_recipes_are_read_out_of_the_metadata(
+    text: str, seed: int, settings: dict[str, float]
+) -> None:
+    assert recipe(text)[0] == seed
+    assert recipe(text)[1] == {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | settings
 
 
 def test_the_folder_of_golden_files_is_not_empty() -> None:

@@ -267,7 +267,8 @@ SIMPLEAR = Card(
     "64 x 64 tokens at 1024 px. Runs through transformers (extra `hf`), step by step; images are "
     "decoded by NVIDIA's Cosmos tokenizer. " + _NO_RUN,
     weights=(
-        "The SimpleAR checkpoints that its repository links (0.5B and 1.5B), with their tokenizer.",
+        "The 0.5B and 1.5B checkpoints that https://github.com/wdrink/SimpleAR links, with their "
+        "tokenizer.",
         "`decoder.jit` of Hugging Face `nvidia/Cosmos-1.0-Tokenizer-DV8x16x16`.",
     ),
     licence=(

@@ -11,6 +11,7 @@ import argparse
 import fnmatch
 import hashlib
 import pickle
+import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -166,7 +167,7 @@ def _first(names: Sequence[str], limit: int, between: str = ", ") -> str:
 
 
 def load_strictly(
-    module: nn.Module, state: Mapping[str, Tensor], what: str, hint: str = ""
+    module: nn.Module, state: Mapping[str, Tensor], what: str, hint: str = "", ours: str = ""
 ) -> None:
     """Give `module` exactly the tensors of `state`; nothing missing, nothing left over.
 
@@ -178,6 +179,7 @@ def load_strictly(
         state: tensors by name, after stray entries were dropped.
         what: names the file in the error.
         hint: what the user may have mixed up; ends the error.
+        ours: a prefix that only our names have; left out of the report.
 
     Raises:
         ScalingarError: any difference of names or shapes, all of them listed.
@@ -185,9 +187,10 @@ def load_strictly(
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     difference = Difference.between(state, expected)
     if difference:
-        raise ScalingarError(
-            f"{what} does not fit this model:\n{difference.report()}\n{hint}".strip()
-        )
+        report = difference.report()
+        if ours:
+            report = re.sub(rf"\b{re.escape(ours)}", "", report)
+        raise ScalingarError(f"{what} does not fit this model:\n{report}\n{hint}".strip())
     module.load_state_dict(dict(state), strict=True, assign=True)
     module.requires_grad_(False)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -157,7 +158,9 @@ def load_scripted(path: Path | str, device: torch.device) -> Callable[[Tensor], 
     if not path.is_file():
         raise ScalingarError(f"scripted_decoder={str(path)!r} does not exist: name decoder.jit.")
     try:
-        module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():  # TorchScript is deprecated, but it is what Cosmos ships
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
     except Exception as error:
         detail = (str(error).strip().splitlines() or [""])[0][:160]
         raise ScalingarError(

@@ -102,7 +102,7 @@ class LlamaGen(nn.Module):
             name if name.startswith("cls_embedding.") else f"decoder.{name}": value
             for name, value in without(state, STRAY).items()
         }
-        load_strictly(network, named, what, describe(state))
+        load_strictly(network, named, what, describe(state), ours="decoder.")
         return network.eval()
 
 
