@@ -1,0 +1,202 @@
+"""Contracts of selectors and rewards: what reads completed candidates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import evolve
+
+from scalingar_fw import contracts
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.protocols import Pool
+from scalingar_fw.result import Status, Trajectory, frozen_array
+from scalingar_fw.testing.cases import PROMPTS, RECORDED, Case, World
+from scalingar_fw.testing.catalogue import Broken, check
+from scalingar_fw.testing.play import Refused
+from scalingar_fw.testing.stepping import signals_read
+
+#: Signals of every decode, and what samplers of particles and beams record.
+STANDARD = (
+    "confidence",
+    "rebound",
+    "intrinsic",
+    "drift",
+    "entropy",
+    "entropy_nats",
+    "margin",
+    "kl",
+    "scale",
+    "log_prob_cond",
+    "log_prob_uncond",
+    "log_prob_guided",
+    "score",
+    "log_weight",
+    "gain",
+    "phi_confidence",
+    *RECORDED,
+)
+SIDE = 48
+
+
+def pool_of(component: Any, case: Case, seed_shift: int = 0) -> Pool:
+    """Completed candidates of one prompt with every signal that the component may read.
+
+    Their ids have gaps (others were pruned), their order is any, and many of them tie.
+    """
+    rng = case.random(0)
+    count = case.n
+    ids = rng.permutation(3 * count)[:count].tolist()
+    names = dict.fromkeys((*STANDARD, *signals_read(component), *getattr(component, "requires", {})))
+    tied = case.material[0] % 2
+    made = []
+    for candidate in ids:
+        own = case.random(7 if tied else 7 + candidate)
+        signals = {name: _signal(name, own, case) for name in names}
+        made.append(
+            Trajectory(
+                prompt=0,
+                candidate=candidate,
+                status=Status.COMPLETED,
+                reason=Status.COMPLETED.sentence,
+                tokens=frozen_array(own.integers(0, case.vocab, case.total)),
+                signals=signals,
+            )
+        )
+    return Pool(PROMPTS[0], tuple(made), case.seed + seed_shift, _images)
+
+
+def _signal(name: str, rng: np.random.Generator, case: Case) -> Any:
+    values = rng.random(case.total)
+    if case.material[-1] % 4 == 1:
+        values = np.round(values, 1)
+    if name.startswith("log_"):
+        values = -10.0 * values
+    if name == "gain":
+        values = np.ones(case.total)
+    return frozen_array(values.astype(np.float32))
+
+
+def _images(trajectories: Any) -> np.ndarray[Any, Any]:
+    """A picture of each, by its tokens; of the size of the embedded model's."""
+    out = np.zeros((len(trajectories), SIDE, SIDE, 3), dtype=np.uint8)
+    for image, t in zip(out, trajectories, strict=True):
+        image[:] = np.resize(np.asarray(t.tokens) * 16 % 256, (SIDE, SIDE, 1))
+    return out
+
+
+def answer(component: Any, pool: Pool) -> Any:
+    """What is said about a pool: a selector's choice by candidate id, a reward's scores."""
+    if hasattr(component, "select"):
+        return component.select(pool)
+    return np.asarray(component.score(pool), dtype=np.float64)
+
+
+def ready(component: Any, case: Case) -> None:
+    """Let it refuse its settings, as it may before the first token."""
+    init = getattr(component, "init", None)
+    world = World(case)
+    try:
+        if init is not None:
+            init(world.context(world.start()))
+    except ScalingarError as error:
+        raise Refused(str(error)) from error
+
+
+def said(component: Any, pool: Pool) -> dict[int, float] | int:
+    """`answer` by candidate id, which means the same in any order."""
+    out = answer(component, pool)
+    if hasattr(component, "select"):
+        return int(pool.candidates[int(out)].candidate)
+    return {
+        t.candidate: float(v) for t, v in zip(pool.candidates, out.reshape(-1), strict=True)
+    }
+
+
+@check("valid", "selector")
+def choice_is_in_the_pool(kind: str, component: Any, case: Case) -> None:
+    """A selector chooses one of the completed candidates that it is given.
+
+    An index that means another list (all candidates, those of the batch) shows a user the picture
+    of another prompt, or one that was pruned half-way.
+    """
+    ready(component, case)
+    pool = pool_of(component, case)
+    pick = component.select(pool)
+    if not isinstance(pick, (int, np.integer)) or isinstance(pick, bool):
+        raise Broken(f"select returned {pick!r}, which is no index.")
+    if not 0 <= pick < len(pool.candidates):
+        raise Broken(f"select returned {pick} for a pool of {len(pool.candidates)} candidates.")
+
+
+@check("finite", "reward")
+def scores_are_finite(kind: str, component: Any, case: Case) -> None:
+    """A reward gives one finite number for each candidate.
+
+    A NaN loses every comparison without a word, so the best candidate may never win.
+    """
+    ready(component, case)
+    pool = pool_of(component, case)
+    scores = np.asarray(component.score(pool), dtype=np.float64)
+    if scores.shape != (len(pool.candidates),) or not np.isfinite(scores).all():
+        raise Broken(f"score returned {scores.tolist()} for {len(pool.candidates)} candidates.")
+
+
+@check("order", "selector", "reward")
+def order_of_candidates_is_nothing(kind: str, component: Any, case: Case) -> None:
+    """The order of the candidates changes nothing; ties go by candidate id.
+
+    Their order depends on who was pruned and forked. A choice by position makes equal candidates
+    win by chance, and a repeated run differ.
+    """
+    ready(component, case)
+    pool = pool_of(component, case)
+    turned = evolve(pool, candidates=tuple(reversed(pool.candidates)))
+    one, other = said(component, pool), said(component, turned)
+    if one != other:
+        raise Broken(f"{one} became {other} when the same candidates were listed in reverse.")
+
+
+@check("determinism", "selector", "reward")
+def same_pool_same_answer(kind: str, component: Any, case: Case) -> None:
+    """The same pool gives the same answer, after any other pool.
+
+    Draws by weight are keyed by the pool's seed and prompt, so that a run can be repeated; what
+    is kept from one prompt must not leak into the next.
+    """
+    ready(component, case)
+    first = said(component, pool_of(component, case))
+    said(component, pool_of(component, evolve(case, shuffle=case.shuffle + 1, n=case.n + 1)))
+    again = said(component, pool_of(component, case))
+    if first != again:
+        raise Broken(f"{first} became {again} for the same pool.")
+
+
+@check("inputs", "selector", "reward")
+def pool_stays(kind: str, component: Any, case: Case) -> None:
+    """The pool is not changed: neither its list nor the recorded signals.
+
+    What a selector writes is what the trace and the report show afterwards.
+    """
+    ready(component, case)
+    pool = pool_of(component, case)
+    listed = list(pool.candidates)
+    pool = evolve(pool, candidates=list(listed))
+    before = contracts.snapshot(*(t.signals for t in listed), *(t.tokens for t in listed))
+    answer(component, pool)
+    same = contracts.unchanged(before, *(t.signals for t in listed), *(t.tokens for t in listed))
+    if not same or [id(t) for t in pool.candidates] != [id(t) for t in listed]:
+        raise Broken("the candidates of the pool were changed.")
+
+
+@check("global-randomness", "selector", "reward")
+def chance_is_keyed(kind: str, component: Any, case: Case) -> None:
+    """No global randomness is read.
+
+    A draw from a global stream changes with everything that ran before; `uniforms(pool.seed, ...)`
+    is the same for ever.
+    """
+    ready(component, case)
+    with contracts.no_global_randomness(contracts.name_of(component)), torch.no_grad():
+        answer(component, pool_of(component, case))

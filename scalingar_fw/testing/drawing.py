@@ -1,0 +1,149 @@
+"""Contracts of randomness in samplers: the right distribution, and noise that is not shared."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import evolve
+from torch import Tensor
+
+from scalingar_fw import contracts
+from scalingar_fw.protocols import Context, Step
+from scalingar_fw.state import Confidence, Rows
+from scalingar_fw.testing.cases import PROMPTS, Case
+from scalingar_fw.testing.catalogue import Broken, NotHere, check
+from scalingar_fw.testing.stepping import signals_read, world_of
+
+DRAWS = 4096
+#: Chance that a right sampler fails: 5.5 standard deviations, about 2e-8.
+SIGMAS = 5.5
+
+
+def _first_step(
+    component: Any, case: Case, guided: Tensor, seed: int
+) -> tuple[Tensor, Tensor] | None:
+    """Token and log-probability of `DRAWS` candidates that all see the same logits."""
+    count = len(guided)
+    rows = Rows.of(np.zeros(count, dtype=np.int64), np.arange(count), 1)
+    noise = np.random.Generator(np.random.Philox(seed)).random(count)
+    confidence = Confidence.of(
+        torch.full((count,), 0.5),
+        **{name: torch.full((count,), 0.5) for name in signals_read(component)},
+    )
+    context = Context(rows, case.grid, case.vocab, case.sampling, torch.device("cpu"))
+    step = Step(
+        index=0,
+        total=case.total,
+        grid=case.grid,
+        rows=rows,
+        noise=torch.from_numpy(noise),
+        prompts=(PROMPTS[0],),
+        seeds=(seed,),
+        next_candidate=(count,),
+    )
+    state = component.init(context)
+    proposal, _ = component.propose(state, guided, confidence, step, case.sampling)
+    if proposal.parent is not None:  # rows that change places draw from the same logits all the same
+        if len(proposal.token) != count:
+            return None
+    return proposal.token, proposal.log_prob
+
+
+@check("distribution", "sampler", share=0.25)
+def draws_follow_the_distribution(kind: str, component: Any, case: Case) -> None:
+    """Tokens are drawn as often as their reported log-probability says (chi-square, fixed seed).
+
+    A sampler that draws from something else than it reports biases every reward, weight and
+    perplexity that is computed from log-probabilities, and no single picture shows it.
+    """
+    rows = world_of(component, case).start()
+    one = world_of(component, case).guided(rows, 0)[:1]
+    guided = one.expand(DRAWS, -1).contiguous()
+    drawn = _first_step(component, case, guided, case.seed % 1000)
+    again = _first_step(component, case, guided, case.seed % 1000 + 1)
+    if drawn is None or again is None or torch.equal(drawn[0], again[0]):
+        raise NotHere("it draws nothing at random")
+    token, log_prob = drawn
+    reported = torch.full((case.vocab,), math.nan, dtype=torch.float64)
+    reported[token] = log_prob.double()
+    if not torch.allclose(reported[token], log_prob.double(), atol=1e-5):
+        raise Broken("the same token of the same logits was reported with two log-probabilities.")
+    counts = torch.bincount(token, minlength=case.vocab).double()
+    p = reported.exp().nan_to_num(0.0)
+    total = float(p.sum())
+    if total > 1.0 + 1e-3:
+        raise Broken(f"the reported probabilities of the tokens drawn sum to {total:.4f}.")
+    sigmas = surprise(counts, p)
+    if sigmas > SIGMAS:
+        seen = [f"{int(c)}/{float(q) * DRAWS:.0f}" for c, q in zip(counts, p, strict=True)]
+        raise Broken(
+            f"of {DRAWS} draws the tokens came (drawn/expected) {', '.join(seen)}: "
+            f"{sigmas:.0f} standard deviations from what it reports."
+        )
+
+
+def surprise(counts: Tensor, p: Tensor) -> float:
+    """How many standard deviations a chi-square statistic is above its expectation.
+
+    Wilson and Hilferty's approximation; classes that expect fewer than five draws are pooled,
+    together with whatever probability was not reported.
+    """
+    expected = p * float(counts.sum())
+    rest = 1.0 - float(p.sum())
+    rare = expected < 5.0
+    o = torch.cat([counts[~rare], counts[rare].sum()[None]])
+    e = torch.cat([expected[~rare], (expected[rare].sum() + rest * float(counts.sum()))[None]])
+    if float(e[-1]) < 5.0:  # too few to be a class: they are part of the last one
+        if len(o) < 2:
+            return 0.0
+        o = torch.cat([o[:-2], o[-2:].sum()[None]])
+        e = torch.cat([e[:-2], e[-2:].sum()[None]])
+    degrees = len(o) - 1
+    if degrees < 1:
+        return 0.0
+    statistic = float(((o - e).square() / e).sum())
+    spread = 2.0 / (9.0 * degrees)
+    return ((statistic / degrees) ** (1 / 3) - (1.0 - spread)) / math.sqrt(spread)
+
+
+@check("fork-noise", "sampler")
+def branches_do_not_share_noise(kind: str, component: Any, case: Case) -> None:
+    """Branches of a fork never share noise.
+
+    Two children that draw with the same number are the same picture twice: the search pays for a
+    candidate and gets none.
+    """
+    from scalingar_fw.testing.play import Player
+
+    vocab = 512
+    case = evolve(case, vocab=vocab, n=max(4, case.n), temperature=1.0, top_k=0, top_p=1.0)
+    case = evolve(case, material=(4,) * 3 + case.material)  # flat logits, many of them tied
+    pairs = equal = 0
+
+    def accept(play: Any, what: str, said: Any, step: Any, inputs: Any) -> None:
+        nonlocal pairs, equal
+        if said.parent is None:
+            return
+        wide = torch.softmax(inputs[0], -1).amax(-1) < 0.05
+        first: dict[int, int] = {}
+        for parent, token in zip(said.parent.tolist(), said.token.tolist(), strict=True):
+            if parent in first and bool(wide[parent]):
+                pairs += 1
+                equal += token == first[parent]
+            first.setdefault(parent, token)
+
+    Player(component, kind, world_of(component, case), accept=accept).run()
+    if not pairs:
+        raise NotHere("nothing was forked")
+    # At most 0.05 each by chance: half of three or more pairs is no accident.
+    if pairs >= 3 and equal > pairs / 2:
+        raise Broken(
+            f"{contracts.name_of(component)}: {equal} of {pairs} forks began with the token of "
+            "their sibling: use step.noise_for(parent)."
+        )
+
+
+__all__ = ["DRAWS", "surprise"]
