@@ -157,6 +157,8 @@ def test_files_are_found_by_official_name_in_any_format(
     assert find_file(tmp_path, ["c2i.pt"], "generator").name == "consolidated.pth"
     safetensors.torch.save_file(state, tmp_path / "vq.safetensors")
     assert find_file(tmp_path, ["vq.pt"], "image tokenizer").suffix == ".safetensors"
+    with pytest.raises(ScalingarError, match="is a file: name the folder"):
+        find_file(tmp_path / "vq.safetensors", ["vq.pt"], "image tokenizer")
     with pytest.raises(ScalingarError, match="does not exist"):
         find_file(tmp_path / "nowhere", ["vq.pt"], "image tokenizer")
 

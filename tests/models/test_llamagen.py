@@ -158,6 +158,7 @@ def test_presets_are_named_and_recorded(c2i_folder: Path) -> None:
     fid = load.c2i(size="B", image_size=64, weights=c2i_folder, preset="fid")
     assert fid.preset.guidance == 2.0
     assert fid.settings["preset"]["name"] == "fid"
+    assert fid.fingerprint() == model.fingerprint(), "the weights are the same"
     with pytest.raises(ScalingarError, match="Unknown preset 'best'.*demo"):
         load.c2i(size="B", image_size=64, weights=c2i_folder, preset="best")
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.sampling import Sampling
 from scalingar_plugins.models.captions import Cleaning
-from scalingar_plugins.models.checkpoints import SUFFIXES, read_state, with_prefix, without
+from scalingar_plugins.models.checkpoints import read_state, with_prefix, without
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel
 from scalingar_plugins.models.llamagen.load import (
     build_network,
@@ -71,7 +71,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], list[P
         )
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.suffix != ".pt")
+        files = sorted(folder.glob("pytorch_model*.bin"))
     if not files:
         raise ScalingarError(f"{str(folder)!r} has no weights: expected *.safetensors.")
     state: dict[str, Tensor] = {}

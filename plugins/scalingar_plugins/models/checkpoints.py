@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import hashlib
+import json
 import pickle
 import re
 import zipfile
@@ -198,13 +199,15 @@ def load_strictly(
 def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
     """The weights called one of `names` (any known suffix, or a folder of FSDP's) in `folder`.
 
-    `folder` may also be the file itself. `name/consolidated.pth` is what FSDP's export writes.
+    `name/consolidated.pth` is what FSDP's export writes.
 
     Raises:
         ScalingarError: none or no folder; lists what is there.
     """
     if folder.is_file():
-        return folder
+        raise ScalingarError(
+            f"{str(folder)!r} is a file: name the folder that holds it, since a model needs several."
+        )
     if not folder.is_dir():
         raise ScalingarError(f"The weights folder {str(folder)!r} does not exist.")
     for name in names:
@@ -223,6 +226,15 @@ def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
         f"{str(folder)!r} has no {what}: expected {' or '.join(repr(n) for n in names)} (or the "
         f"same name with {', '.join(SUFFIXES)}). It holds: {', '.join(present) or 'nothing'}."
     )
+
+
+def fingerprint(files: Iterable[Path], settings: Mapping[str, Any]) -> str:
+    """The identity of a loaded model: its files and the settings that change what it computes.
+
+    Sampling preset and dtype are left out: a run records both beside the fingerprint.
+    """
+    kept = {k: v for k, v in settings.items() if k not in ("preset", "dtype")}
+    return fingerprint_files(files, json.dumps(kept, sort_keys=True))
 
 
 def fingerprint_files(files: Iterable[Path], settings: str = "") -> str:

@@ -8,7 +8,6 @@ attended to*: it keeps the prompt's length, so it cannot be shared between promp
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,7 @@ from scalingar_fw.noise import Prompt
 from scalingar_fw.sampling import Sampling
 from scalingar_fw.state import Grid, Logits
 from scalingar_plugins.models.branches import split_branches
-from scalingar_plugins.models.checkpoints import fingerprint_files, load_strictly, without
+from scalingar_plugins.models.checkpoints import fingerprint, load_strictly, without
 from scalingar_plugins.models.hf import (
     PaddedIds,
     Trunk,
@@ -82,7 +81,7 @@ class JanusModel:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return fingerprint_files(self.files, json.dumps(dict(self.settings), sort_keys=True))
+        return fingerprint(self.files, self.settings)
 
     def encode(self, prompts: Sequence[Prompt]) -> PaddedIds:
         """Tokens of the prompts, then of their unconditional twins, padded on the left."""

@@ -7,7 +7,6 @@ program inside the file. So it is loaded only from a path that the user names fo
 from __future__ import annotations
 
 import functools
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -24,7 +23,7 @@ from scalingar_fw.noise import Prompt
 from scalingar_fw.sampling import Sampling
 from scalingar_fw.state import Grid, Logits
 from scalingar_plugins.models.branches import split_branches
-from scalingar_plugins.models.checkpoints import fingerprint_files
+from scalingar_plugins.models.checkpoints import fingerprint
 from scalingar_plugins.models.hf import (
     PaddedIds,
     Trunk,
@@ -96,7 +95,7 @@ class SimpleARModel:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return fingerprint_files(self.files, json.dumps(dict(self.settings), sort_keys=True))
+        return fingerprint(self.files, self.settings)
 
     def encode(self, prompts: Sequence[Prompt]) -> PaddedIds:
         """Tokens of the prompts, then of the negative prompts, padded on the left."""

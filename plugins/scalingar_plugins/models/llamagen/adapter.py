@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from scalingar_fw.noise import Prompt
 from scalingar_fw.sampling import Sampling
 from scalingar_fw.state import Grid, Logits
 from scalingar_plugins.models.branches import BranchCache, copy_prompts, split_branches
-from scalingar_plugins.models.checkpoints import fingerprint_files
+from scalingar_plugins.models.checkpoints import fingerprint
 from scalingar_plugins.models.llamagen.network import ClassEmbedder, LlamaGen
 from scalingar_plugins.models.llamagen.text import Padding, TextFeatures, pad
 from scalingar_plugins.models.vq import VQDecoder
@@ -69,7 +68,7 @@ class LlamaGenModel:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return fingerprint_files(self.files, json.dumps(dict(self.settings), sort_keys=True))
+        return fingerprint(self.files, self.settings)
 
     def encode(self, prompts: Sequence[Prompt]) -> Prefix:
         """The prefix of each prompt and its unconditional twin.
