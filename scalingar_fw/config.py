@@ -148,10 +148,16 @@ def _prompt_data(prompt: Prompt) -> Any:
 
 def to_prompt(value: Any, where: str = "prompt") -> Prompt:
     """A prompt from text, from a mapping `{text, class_id, negative}`, or itself."""
-    if isinstance(value, Prompt):
-        return value
     if isinstance(value, str):
-        return Prompt(value)
+        value = Prompt(value)
+    if isinstance(value, Prompt):
+        try:
+            f"{value.text}{value.negative}".encode()
+        except UnicodeEncodeError as error:
+            raise ScalingarError(
+                f"{where}: {value.text!r} is not text in UTF-8, so no file can hold it."
+            ) from error
+        return value
     if isinstance(value, Mapping):
         known = ("text", "class_id", "negative")
         for key in value:
@@ -161,7 +167,7 @@ def to_prompt(value: Any, where: str = "prompt") -> Prompt:
         negative = value.get("negative")
         whole = class_id is None or (isinstance(class_id, int) and not isinstance(class_id, bool))
         if isinstance(text, str) and whole and (negative is None or isinstance(negative, str)):
-            return Prompt(text, class_id, negative)
+            return to_prompt(Prompt(text, class_id, negative), where)
     raise ScalingarError(
         f"{where}: {value!r} is no prompt: give text, or text, class_id, negative."
     )

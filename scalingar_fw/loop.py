@@ -387,7 +387,9 @@ def retire(
     why = _reasons(verdict, leaving)
     for place, row in enumerate(leaving.tolist()):
         status, reason = why[place]
-        sentence = reason.format(step=record.index, **{k: v[place] for k, v in values.items()})
+        # An estimator may record something of its own under the name "step".
+        known = {**{k: v[place] for k, v in values.items()}, "step": record.index}
+        sentence = reason.format(**known)
         recorder.end(rows, [row], status, sentence)
         hooks.on_candidate_end(
             event=CandidateEnd(

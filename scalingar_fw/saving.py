@@ -7,6 +7,7 @@ import errno
 import io
 import math
 import platform
+import shutil
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -165,15 +166,17 @@ def write_artefacts(run: Generation, place: Path) -> Iterator[str]:
     """Every registered artefact; one that fails is a warning, since the image is what counts."""
     for entry in run.registry.of_kind("artefact"):
         name = _file_name(entry, run.registry.names("artefact"))
+        free = not name.startswith(".") and name not in _RESERVED and Path(name).name == name
         path = place / name
         try:
-            if name in _RESERVED or name.startswith(".") or Path(name).name != name:
-                raise ValueError(f"{name!r} is no free file name")
+            if not free:
+                raise ValueError(f"{name!r} is no name for a file here")
             entry.load()(run, path)
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            path.unlink(missing_ok=True)
+            if free:
+                _remove(path)
             warnings.warn(
                 f"Artefact {entry.full_name!r} failed and is left out: "
                 f"{type(error).__name__}: {error}",
@@ -183,6 +186,13 @@ def write_artefacts(run: Generation, place: Path) -> Iterator[str]:
             continue
         if path.exists():
             yield name
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _file_name(entry: Entry, names: list[str]) -> str:

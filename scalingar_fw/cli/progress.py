@@ -49,24 +49,28 @@ def make_reporter() -> Reporter:
 
 
 class _Counts:
-    """Counts over all batches of a run."""
+    """Counts over a run, which may have several batches of prompts and, within one, several passes
+    of candidates (memory.py): a share of all candidates is what both have in common."""
 
     def __init__(self) -> None:
         self.prompts = 1  # in all
-        self.before = 0  # in batches before this one
-        self.here = 0  # in this batch
+        self.seen = 0  # prompts of this batch and those before
+        self.n = 1
+        self.before = self.here = 0  # candidates of earlier passes, and of this one
         self.step = self.total = self.live = self.tokens = self.pruned = 0
 
     def expect(self, prompts: int) -> None:
         self.prompts = prompts
 
     def on_decode_start(self, event: DecodeStart) -> None:
-        self.before += self.here
-        self.here, self.total, self.step = len(event.prompts), event.total, 0
-        self.live = event.n * self.here
+        self.n, self.total = event.n, event.total
+        self.seen += len(event.prompts)
         self.begin(event)
 
     def on_token(self, event: TokenEvent) -> None:
+        if event.index == 0:
+            self.before += self.here
+            self.here = event.live
         self.step = event.index + 1
         self.live = event.live
         self.tokens += event.live
@@ -79,8 +83,8 @@ class _Counts:
     @property
     def done(self) -> float:
         """Share of the whole run, in [0, 1]."""
-        part = self.step / max(1, self.total)
-        return (self.before + self.here * part) / max(1, self.prompts)
+        part = self.before + self.here * self.step / max(1, self.total)
+        return min(1.0, part / max(1, self.n * self.prompts))
 
     def begin(self, event: DecodeStart) -> None: ...
 
@@ -103,7 +107,7 @@ class Lines(_Counts):
         click.echo(text, err=True)
 
     def begin(self, event: DecodeStart) -> None:
-        if self.before:
+        if self.seen > len(event.prompts):
             return
         what = event.prompts[0].label if self.prompts == 1 else f"{self.prompts} prompts"
         click.echo(f"{what}: {event.n} candidates of {event.total} tokens", err=True)
@@ -148,9 +152,10 @@ class Bar(_Counts):
         self._progress.update(self._task, description=text, total=None, counts="")
 
     def begin(self, event: DecodeStart) -> None:
-        label = event.prompts[0].label if self.here == 1 else f"{self.here} prompts"
-        if self.prompts > self.here:
-            label += f" ({self.before + self.here}/{self.prompts})"
+        count = len(event.prompts)
+        label = event.prompts[0].label if count == 1 else f"{count} prompts"
+        if self.prompts > count:
+            label += f" ({self.seen}/{self.prompts})"
         label = label if len(label) <= 40 else label[:39] + "…"
         self._progress.update(self._task, description=label, total=1.0, completed=self.done)
 
