@@ -16,7 +16,7 @@ transformers = pytest.importorskip("transformers", reason="needs the extra hf")
 from scalingar_fw.errors import ScalingarError  # noqa: E402
 from scalingar_fw.noise import Prompt  # noqa: E402
 from scalingar_fw.state import Grid  # noqa: E402
-from scalingar_fw.testing.adapters import Subject  # noqa: E402
+from scalingar_fw.testing.adapters import Subject, check_adapter  # noqa: E402
 from scalingar_plugins.models import emu3, janus, simplear, tiny  # noqa: E402
 
 SHORT, LONG = Prompt("a cat"), Prompt("two dogs on a green bench")
@@ -84,11 +84,14 @@ def test_janus_refuses_what_it_cannot_read(janus_folder: Path) -> None:
         model.encode([Prompt(" ")])
 
 
-def test_half_precision_keeps_the_image_decoder_in_float32(janus_folder: Path) -> None:
-    model = janus.load(weights=janus_folder, dtype=torch.bfloat16)
+def test_in_half_precision_it_conforms_and_keeps_the_image_decoder_in_float32(
+    janus_folder: Path,
+) -> None:
+    model = janus.load(weights=janus_folder, dtype=torch.bfloat16, prompt_tokens=24)
     assert model.dtype is torch.bfloat16
     assert next(model.tokenizer.parameters()).dtype is torch.float32
     assert Subject.of(model).start().cond.dtype is torch.float32
+    assert [f.detail for f in check_adapter(model) if not f.passed] == []
 
 
 # ---------------------------------------------------------------- Emu3
@@ -118,6 +121,7 @@ def test_emu3_puts_the_size_header_behind_prompt_and_negative_prompt(emu3_folder
 
 def test_emu3_uses_the_authors_negative_prompt_unless_given_one(emu3_folder: Path) -> None:
     model = emu3.load(weights=emu3_folder, image_area=24 * 24)
+    assert model.dtype is torch.float32
     default = model.encode([SHORT]).mask[1].sum()
     assert default > model.encode([Prompt("a cat", negative="")]).mask[1].sum()
 
@@ -134,6 +138,18 @@ def test_emu3_grids_are_those_of_the_official_processor(ratio: str, area: int, g
 def test_emu3_refuses_a_ratio_that_is_none(ratio: str, area: int) -> None:
     with pytest.raises(ScalingarError, match="must be whole numbers"):
         emu3.grid_for(ratio, area)
+
+
+def test_emu3_in_half_precision_conforms(emu3_folder: Path) -> None:
+    model = emu3.load(
+        weights=emu3_folder,
+        dtype=torch.bfloat16,
+        ratio="4:3",
+        image_area=32 * 24,
+        prompt_tokens=48,
+    )
+    assert next(model.vision.parameters()).dtype is torch.float32
+    assert [f.detail for f in check_adapter(model) if not f.passed] == []
 
 
 def test_emu3_counts_the_forced_end_of_line() -> None:
@@ -193,6 +209,11 @@ def test_simplear_decodes_with_the_named_scripted_module(simplear_folder: Path) 
     image = model.decode(torch.tensor([[0, 20, 39, 0]]))
     assert image.shape == (1, 3, 32, 32)
     assert float(image[0, 0, 0, 0]) == -1.0 and float(image[0, 0, 0, 31]) == 0.0
+
+
+def test_simplear_in_half_precision_conforms(simplear_folder: Path) -> None:
+    model = load_simplear(simplear_folder, dtype=torch.bfloat16, image_size=64, prompt_tokens=40)
+    assert [f.detail for f in check_adapter(model) if not f.passed] == []
 
 
 def test_simplear_never_looks_for_a_program_to_execute(simplear_folder: Path) -> None:

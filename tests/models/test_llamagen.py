@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.noise import Prompt
-from scalingar_fw.testing.adapters import Subject
+from scalingar_fw.testing.adapters import Subject, check_adapter
 from scalingar_plugins.models import ar_grpo, tiny
 from scalingar_plugins.models.llamagen import load, sizes
 from scalingar_plugins.models.llamagen.network import CaptionEmbedder, ClassEmbedder, LlamaGen
@@ -164,13 +164,14 @@ def test_presets_are_named_and_recorded(c2i_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_runs_the_generator_and_keeps_the_image_decoder_in_float32(
+def test_in_half_precision_it_conforms_and_keeps_the_image_decoder_in_float32(
     c2i_folder: Path, dtype: torch.dtype
 ) -> None:
     model = load.c2i(size="B", image_size=64, weights=c2i_folder, dtype=dtype)
     assert model.network.decoder.output.weight.dtype is dtype
     assert next(model.tokenizer.parameters()).dtype is torch.float32
     assert Subject.of(model).start().cond.dtype is torch.float32
+    assert [f.detail for f in check_adapter(model) if not f.passed] == []
 
 
 def test_weights_of_another_size_are_named_in_the_refusal(c2i_folder: Path) -> None:
