@@ -73,25 +73,43 @@ class Moments:
 
     def push(self, value: Tensor) -> Moments:
         """The moments with `value [N]` included."""
-        if self.mean is None or self.variance is None:
-            return Moments(1, value, torch.zeros_like(value))
-        share = 1.0 / (self.count + 1)
-        before = self.mean - value
-        mean = torch.sub(self.mean, before, alpha=share)
-        variance = torch.lerp(self.variance, before * (mean - value), share)
-        return Moments(self.count + 1, mean, variance)
+        return self._push(value)[0]
+
+    def observe(self, value: Tensor) -> tuple[Tensor, Moments]:
+        """The logistic z-score of `value [N]` in a history that ends with it; and the moments."""
+        moments, behind = self._push(value)
+        return moments._squash(behind), moments
 
     def logistic_z(self, value: Tensor) -> Tensor:
         """The z-score of `value [N]` under these moments, squashed to (0, 1)."""
+        return self._squash(value if self.mean is None else self.mean - value)
+
+    def _push(self, value: Tensor) -> tuple[Moments, Tensor]:
+        """The moments with `value`, and how far their mean is above it."""
+        if self.mean is None or self.variance is None:
+            nothing = torch.zeros_like(value)
+            return Moments(1, value, nothing), nothing
+        share = 1.0 / (self.count + 1)
+        before = self.mean - value
+        # Not (new mean) - value: the mean is rounded, and two close observations differ by less.
+        behind = before * constant(1.0 - share)
+        mean = torch.sub(self.mean, before, alpha=share)
+        variance = torch.lerp(self.variance, before.mul_(behind), share)
+        return Moments(self.count + 1, mean, variance), behind
+
+    def _squash(self, behind: Tensor) -> Tensor:
+        """The logistic of minus `behind` over the standard deviation."""
         if self.count < 2 or self.mean is None or self.variance is None:
-            return torch.full_like(value, 0.5)
+            return torch.full_like(behind, 0.5)
         # Variance 0 means that every value equals the mean: 0 / tiny = 0, and logistic(0) = 0.5.
-        inverse = self.variance.clamp_min(TINY_SPREAD**2).rsqrt_()
-        return _logistic_of_minus(inverse.mul_(self.mean - value))
+        floored = torch.addcmul(self.variance, self.mean, self.mean, value=TINY_SPREAD**2)
+        inverse = floored.clamp_min_(TINY_SPREAD**2).rsqrt_()
+        return _logistic_of_minus(inverse.mul_(behind))
 
 
-#: Below this a standard deviation is rounding (signals.py states its precision): scores of a
-#: stream that should be constant then shrink to the neutral 0.5 instead of showing noise.
+#: A standard deviation of this size, absolute or relative to the mean, is rounding (signals.py
+#: states its precision): scores of a stream that should be constant then shrink to the neutral 0.5
+#: instead of showing noise.
 TINY_SPREAD = 1e-6
 
 

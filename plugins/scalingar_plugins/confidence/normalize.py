@@ -48,8 +48,7 @@ def fresh(normalizer: Normalizer) -> Memory:
 def normalize(memory: Memory, value: Tensor, rows: Rows) -> tuple[Tensor, Memory]:
     """`value [N]` in [0, 1], itself included in the statistics; and the memory with it."""
     if isinstance(memory, Moments):
-        memory = memory.push(value)
-        return memory.logistic_z(value), memory
+        return memory.observe(value)
     if isinstance(memory, Extremes):
         memory = memory.push(value)
         return memory.unit(value), memory
