@@ -1,0 +1,181 @@
+"""Published architectures at their real size with random weights: memory and seconds per step.
+
+`python -m scalingar_plugins.models.realsize llamagen-t2i-512 --device cuda --dtype bfloat16` prints
+one row of a Markdown table. No weights are needed: neither number depends on their values.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+import torch
+
+from scalingar_fw.errors import unknown_name
+from scalingar_fw.memory import show_bytes
+from scalingar_fw.noise import Prompt
+from scalingar_fw.state import Grid
+from scalingar_plugins.models import emu3, janus, simplear
+from scalingar_plugins.models.hf import need_transformers
+from scalingar_plugins.models.llamagen.adapter import LlamaGenModel
+from scalingar_plugins.models.llamagen.network import CaptionEmbedder, ClassEmbedder, LlamaGen
+from scalingar_plugins.models.llamagen.sizes import CAPTION_DIM, CAPTION_TOKENS, CLASSES, VARIANTS
+from scalingar_plugins.models.tiny import HashedText, word_ids
+from scalingar_plugins.models.vq import VQDecoder
+
+PROMPTS = {True: Prompt(class_id=1), False: Prompt("a red circle left of a blue square")}
+
+
+def _llamagen(name: str, device: torch.device, dtype: torch.dtype) -> LlamaGenModel:
+    v = VARIANTS[name]
+    texts = None if v.task == "c2i" else HashedText(CAPTION_TOKENS, CAPTION_DIM)
+    with device:
+        conditioner = (
+            ClassEmbedder(CLASSES, v.config.dim)
+            if texts is None
+            else CaptionEmbedder(CAPTION_TOKENS, CAPTION_DIM, v.config.dim)
+        )
+        network = LlamaGen(v.config, conditioner).to(dtype)
+        tokenizer = VQDecoder(v.vq)
+    _fill(network)
+    return LlamaGenModel(
+        name=name,
+        network=network.eval(),
+        tokenizer=tokenizer.requires_grad_(False).eval(),
+        device=device,
+        dtype=dtype,
+        preset=next(iter(v.presets.values())),
+        texts=texts,
+    )
+
+
+def _fill(module: torch.nn.Module) -> None:
+    """Small random weights, so that logits are finite in any precision."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(0, 0.02)
+    module.requires_grad_(False)
+
+
+def _built(cls: Any, config: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # else 8 billion parameters are made in float32 first
+    try:
+        with device:
+            model = cls(config)
+    finally:
+        torch.set_default_dtype(before)
+    _fill(model)
+    return model.eval()
+
+
+def _janus(name: str, device: torch.device, dtype: torch.dtype) -> Any:
+    transformers = need_transformers(name)
+    layers, width, heads, inner = (24, 2048, 16, 5632) if "1b" in name else (30, 4096, 32, 11008)
+    config = transformers.JanusConfig(
+        text_config={
+            "model_type": "llama",
+            "vocab_size": 102400,
+            "hidden_size": width,
+            "intermediate_size": inner,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads,
+        },
+        # The vision encoder is not used for drawing: one small layer.
+        vision_config={"num_hidden_layers": 1, "projection_dim": width, "num_image_tokens": 576},
+        vq_config={"projection_dim": width, "image_token_embed_dim": width, "num_patches": 24},
+    )
+    model = _built(transformers.JanusForConditionalGeneration, config, device, dtype)
+    tokenize = word_ids(5, 100_000, bos=1, end=2)
+    return janus.from_transformers(model, tokenize, (1, 0, 2), name=name)
+
+
+def _emu3(name: str, device: torch.device, dtype: torch.dtype) -> Any:
+    transformers = need_transformers(name)
+    named = {"<image>": 151_646, "<|extra_200|>": 151_847}
+    named |= {f"<|visual token {i:06d}|>": 151_854 + i for i in range(32_768)}
+    config = transformers.Emu3Config(vocabulary_map=named)
+    model = _built(transformers.Emu3ForConditionalGeneration, config, device, dtype)
+    tokenize = word_ids(5, 100_000, bos=1)
+    return emu3.from_transformers(model, tokenize, grid=Grid(90, 90), name=name)
+
+
+def _simplear(name: str, device: torch.device, dtype: torch.dtype) -> Any:
+    transformers = need_transformers(name)
+    layers, width, heads, inner = (24, 896, 14, 4864) if "0.5b" in name else (28, 1536, 12, 8960)
+    first = 151_672
+    config = transformers.Qwen2Config(
+        vocab_size=first + simplear.CODES,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    model = _built(transformers.Qwen2ForCausalLM, config, device, dtype)
+    return simplear.from_transformers(
+        model,
+        word_ids(5, 100_000),
+        lambda codes: codes.float()[:, :, None].expand(-1, 3, -1, -1, -1) / simplear.CODES,
+        first=first,
+        grid=Grid(64, 64),
+        name=name,
+    )
+
+
+def build(name: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """A published architecture on `device` with random weights; text features are made up."""
+    makers: dict[str, Callable[[str, torch.device, torch.dtype], Any]] = dict.fromkeys(
+        VARIANTS, _llamagen
+    )
+    makers |= dict.fromkeys(("janus-pro-1b", "janus-pro-7b"), _janus)
+    makers |= {"emu3-gen": _emu3, "simplear-0.5b": _simplear, "simplear-1.5b": _simplear}
+    if name not in makers:
+        raise unknown_name("architecture", name, makers)
+    return makers[name](name, device, dtype)
+
+
+def measure(model: Any, n: int, steps: int | None) -> tuple[float, int]:
+    """Seconds per step and peak bytes (0 where the device keeps none) of `n` candidates."""
+    cuda = model.device.type == "cuda"
+    prompt = PROMPTS[getattr(model, "texts", model) is None]
+    most = model.grid.size - 1
+    steps = most if steps is None else min(steps, most)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(model.device)
+    with torch.inference_mode():
+        cache, logits = model.prefill(model.encode([prompt]), n)
+        token = logits.cond.argmax(-1)
+        if cuda:
+            torch.cuda.synchronize(model.device)
+        start = time.perf_counter()
+        for index in range(steps):
+            token = model.step(cache, token, index).cond.argmax(-1)
+        if cuda:
+            torch.cuda.synchronize(model.device)
+        seconds = (time.perf_counter() - start) / steps
+    return seconds, torch.cuda.max_memory_allocated(model.device) if cuda else 0
+
+
+@click.command()
+@click.argument("name")
+@click.option("--device", default="cpu")
+@click.option("--dtype", default="float32")
+@click.option("-n", default=8)
+@click.option("--steps", type=int, help="Fewer steps than a whole image has.")
+def main(name: str, device: str, dtype: str, n: int, steps: int | None) -> None:
+    """Measure one architecture; prints a row: name, dtype, N, ms per step, row, peak."""
+    from scalingar_fw.device import resolve_device, resolve_dtype
+
+    model = build(name, resolve_device(device), resolve_dtype(dtype) or torch.float32)
+    seconds, peak = measure(model, n, steps)
+    row = show_bytes(model.row_bytes())
+    click.echo(f"| {name} | {dtype} | {n} | {1000 * seconds:.1f} ms | {row} | {show_bytes(peak)} |")
+
+
+if __name__ == "__main__":
+    main()
