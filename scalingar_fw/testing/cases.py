@@ -40,6 +40,9 @@ Name = tuple[int, int]
 #: Quantities that estimators of this package record, and policies may be told to read.
 RECORDED = ("token_confidence", "uncertainty", "block_stability", "self_certainty")
 
+#: The confidence state itself, which is no extra.
+STATE = ("confidence", "rebound", "intrinsic", "drift")
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -205,7 +208,8 @@ class World:
         self.case = case
         self.subset = tuple(range(case.prompts)) if subset is None else tuple(subset)
         self.altered = case.total if altered is None else altered
-        self.extras = tuple(dict.fromkeys((*RECORDED, *extras)))
+        named = dict.fromkeys((*RECORDED, *extras))
+        self.extras = tuple(name for name in named if name not in STATE)
         self.prompts = tuple(PROMPTS[i] for i in self.subset)
         self.seeds = (case.seed,) * len(self.subset)
 
@@ -253,7 +257,9 @@ class World:
 
     def logits(self, rows: Rows, index: int) -> Logits:
         """As the loop hands them on: rounded to the model's dtype, masked, floored, float32."""
-        keyed = [self._key(name, index) for name in self.names(rows)]
+        # Before the first token a prompt's candidates have read the same: their logits are equal.
+        names = [(p, c if index else 0) for p, c in self.names(rows)]
+        keyed = [self._key(name, index) for name in names]
         return _logits(tuple(keyed), self.case.vocab, self.case.dtype)
 
     def guided(self, rows: Rows, index: int) -> Tensor:

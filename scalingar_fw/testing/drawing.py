@@ -13,9 +13,13 @@ from torch import Tensor
 from scalingar_fw import contracts
 from scalingar_fw.protocols import Context, Step
 from scalingar_fw.state import Confidence, Rows
-from scalingar_fw.testing.cases import PROMPTS, Case
+from scalingar_fw.testing.cases import CONFIDENCE_KINDS, LOGIT_KINDS, PROMPTS, Case
 from scalingar_fw.testing.catalogue import Broken, NotHere, check
+from scalingar_fw.testing.play import Player
 from scalingar_fw.testing.stepping import signals_read, world_of
+
+#: The byte of tied logits and of confidences like log-probabilities (see cases.py).
+LOG_PROB_AND_TIES = 4 * CONFIDENCE_KINDS.index("log-prob") + LOGIT_KINDS.index("ties") % 4
 
 DRAWS = 4096
 #: Chance that a right sampler fails: 5.5 standard deviations, about 2e-8.
@@ -109,18 +113,16 @@ def surprise(counts: Tensor, p: Tensor) -> float:
     return ((statistic / degrees) ** (1 / 3) - (1.0 - spread)) / math.sqrt(spread)
 
 
-@check("fork-noise", "sampler")
+@check("fork-noise", "sampler", share=0.2)
 def branches_do_not_share_noise(kind: str, component: Any, case: Case) -> None:
     """Branches of a fork never share noise.
 
     Two children that draw with the same number are the same picture twice: the search pays for a
     candidate and gets none.
     """
-    from scalingar_fw.testing.play import Player
-
-    vocab = 512
-    case = evolve(case, vocab=vocab, n=max(4, case.n), temperature=1.0, top_k=0, top_p=1.0)
-    case = evolve(case, material=(4,) * 3 + case.material)  # flat logits, many of them tied
+    # Many equally likely tokens, confidences that part quickly, and time enough to fork.
+    case = evolve(case, vocab=512, n=max(4, case.n), temperature=1.0, top_k=0, top_p=1.0)
+    case = evolve(case, rows=2, cols=10, material=(LOG_PROB_AND_TIES,), moves=())
     pairs = equal = 0
 
     def accept(play: Any, what: str, said: Any, step: Any, inputs: Any) -> None:
