@@ -73,8 +73,8 @@ def last_z(history: Sequence[float]) -> float:
     """The logistic z-score of the last value in its own history."""
     if len(history) < 2 or same(history):
         return 0.5
-    mean = math.fsum(history) / len(history)
-    variance = math.fsum((x - mean) ** 2 for x in history) / len(history)
+    mean = sum(history) / len(history)
+    variance = sum((x - mean) ** 2 for x in history) / len(history)
     return logistic((history[-1] - mean) / math.sqrt(variance))
 
 
@@ -96,7 +96,13 @@ def cohort_z(value: float, live: Sequence[float]) -> float:
 
 
 def quantile(values: Sequence[float], p: float) -> float:
-    return float(np.quantile(np.array(values, dtype=np.float64), p, method="linear"))
+    """By linear interpolation between order statistics."""
+    ordered = sorted(values)
+    place = p * (len(ordered) - 1)
+    low = math.floor(place)
+    if low + 1 == len(ordered):
+        return ordered[low]
+    return ordered[low] + (place - low) * (ordered[low + 1] - ordered[low])
 
 
 # --- the profile of one candidate ----------------------------------------------------------------
@@ -118,10 +124,10 @@ def worst_blocks(
             row, col = divmod(place, cols)
             assert row < rows
             inside.setdefault((row // block, col // block), []).append(nats[place])
-        means = [float(np.mean(v)) for v in inside.values() if len(v) >= min_filled]
+        means = [sum(v) / len(v) for v in inside.values() if len(v) >= min_filled]
         means.sort(reverse=True)
         worst = means[: max(1, share_of(fraction, len(means)))]
-        out.append(float(np.mean(worst)) if worst else None)
+        out.append(sum(worst) / len(worst) if worst else None)
     return out
 
 
