@@ -239,14 +239,46 @@ class ModelAdapter(Protocol):
     `step` and never seen by the loop; `calls(index)` counts them for the ledger.
     """
 
-    name: str
-    grid: Grid
-    vocab_size: int
-    branches: int
-    finite_logits: bool
-    preset: Sampling
-    device: torch.device
-    dtype: torch.dtype
+    # Properties, so that frozen adapters fit: the loop never sets them.
+    @property
+    def name(self) -> str:
+        """How registries and manifests call it."""
+        ...
+
+    @property
+    def grid(self) -> Grid:
+        """The image's token grid."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """V: the codebook, not a language model's vocabulary."""
+        ...
+
+    @property
+    def branches(self) -> int:
+        """Forward rows that one candidate costs: 2 with an unconditional branch."""
+        ...
+
+    @property
+    def finite_logits(self) -> bool:
+        """Whether logits are finite wherever `permitted` says so."""
+        ...
+
+    @property
+    def preset(self) -> Sampling:
+        """The model's own guidance, temperature and truncation."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors live."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in; logits are float32 in any case."""
+        ...
 
     def fingerprint(self) -> str:
         """A hash of the weights: part of every run's identity."""

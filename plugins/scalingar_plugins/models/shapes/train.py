@@ -45,6 +45,7 @@ from scalingar_plugins.models.shapes.prompts import (
     split_items,
 )
 from scalingar_plugins.models.shapes.scenes import render_batch, sample_scene
+from scalingar_plugins.models.shapes.sharing import adopt, merged, share
 from scalingar_plugins.models.shapes.text import prompt_ids
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer, TokenizerConfig, to_signed
 from scalingar_plugins.models.shapes.weights import (
@@ -323,6 +324,8 @@ class GeneratorRun:
         generator, average = Generator(config), Generator(config)
         initialise_generator(generator, codebook, seed)
         average.load_state_dict(generator.state_dict())
+        for each in (generator, average):
+            share(each, codebook.cpu())
         generator.to(device).train()
         average.to(device).eval().requires_grad_(False)
         matrices, others = _groups(generator)
@@ -355,8 +358,13 @@ class GeneratorRun:
         try:
             state = torch.load(path, map_location=device, weights_only=True)
             run = cls.fresh(GeneratorConfig(**state["config"]), codebook, state["seed"], device)
-            run.generator.load_state_dict(state["generator"])
-            run.average.load_state_dict(state["average"])
+            # A checkpoint from before the output rows were shared lacks that one parameter.
+            older = "decoder.output.weight" in state["generator"]
+            run.generator.load_state_dict(adopt(state["generator"]), strict=not older)
+            run.average.load_state_dict(adopt(state["average"]), strict=not older)
+            if older:
+                indices = state["adamw"]["param_groups"][0]["params"]
+                indices.append(len(indices))
             run.muon.load_state_dict(state["muon"])
             run.adamw.load_state_dict(state["adamw"])
             run.images, run.seconds = state["images"], state["seconds"]
@@ -580,7 +588,7 @@ def _main(options: argparse.Namespace) -> int:
 
 def export(run: GeneratorRun, out: Path) -> int:
     """Write the averaged weights as float16 safetensors beside the checkpoint."""
-    path = save_generator(run.average, out, images=str(run.images), seed=str(run.seed))
+    path = save_generator(merged(run.average), out, images=str(run.images), seed=str(run.seed))
     print(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)", flush=True)
     return 0
 
