@@ -21,6 +21,7 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,17 +136,24 @@ class Bare:
             self.logits = self.model.step(self.cache, token, self.at - 1)
 
 
-def seconds(step: Any, device: torch.device) -> float:
-    begin = time.perf_counter()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - begin
-
-
-def measure(model: Any, prompt: Prompt, n: int, steps: int, repeats: int) -> dict[str, Any]:
+def measure(
+    model: Any,
+    prompt: Prompt,
+    n: int,
+    steps: int,
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Any]:
     """Pairs of step times over `repeats` decodes of at most `steps` steps each."""
     device, steps = model.device, min(steps or model.grid.size, model.grid.size)
+
+    def seconds(step: Callable[[], None]) -> float:
+        begin = clock()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return clock() - begin
+
     full_times: list[float] = []
     bare_times: list[float] = []
     after = 0.0
@@ -153,17 +161,17 @@ def measure(model: Any, prompt: Prompt, n: int, steps: int, repeats: int) -> dic
         full, bare = Full(model, prompt, n), Bare(model, prompt, n)
         for index in range(steps):
             if (index + repeat) % 2:  # whoever goes first finds colder caches
-                one = seconds(full.step, device)
-                other = seconds(bare.step, device)
+                one = seconds(full.step)
+                other = seconds(bare.step)
             else:
-                other = seconds(bare.step, device)
-                one = seconds(full.step, device)
+                other = seconds(bare.step)
+                one = seconds(full.step)
             if repeat:  # the first decode warms up
                 full_times.append(one)
                 bare_times.append(other)
         assert full.ledger.tokens == steps * n, "somebody was pruned: rows differ"
         if steps == model.grid.size:
-            after = seconds(full.finish, device)
+            after = seconds(full.finish)
     ratios = [a / b for a, b in zip(full_times, bare_times, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return {
@@ -187,12 +195,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="count the process's CPU seconds: for a busy machine, with --threads 1",
+    )
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
+    clock = time.process_time if options.cpu_time else time.perf_counter
     print(
-        f"torch {torch.__version__}, {device}, {options.dtype}, {torch.get_num_threads()} threads"
+        f"torch {torch.__version__}, {device}, {options.dtype}, "
+        f"{torch.get_num_threads()} threads, {'CPU' if options.cpu_time else 'wall'} time"
     )
     for name in options.model or MODELS[:2]:
         try:
@@ -201,7 +216,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{name}: {error}", file=sys.stderr)
             continue
         with torch.inference_mode():
-            found = measure(model, prompt, options.n, options.steps, options.repeats)
+            found = measure(model, prompt, options.n, options.steps, options.repeats, clock)
         print(
             f"{name}: N = {options.n}, {found['pairs']} pairs of steps: "
             f"bare {found['bare_ms']:.3f} ms, full {found['full_ms']:.3f} ms, "

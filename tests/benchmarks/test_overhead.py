@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("overhead.py")
 def test_the_overhead_benchmark_prints_a_ratio_with_its_spread(steps: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(SCRIPT), "--model", "tiny", "-n", "3"]
-        + ["--steps", steps, "--repeats", "2", "--threads", "1"],
+        + ["--steps", steps, "--repeats", "2", "--threads", "1", "--cpu-time"],
         capture_output=True,
         text=True,
         timeout=300,
