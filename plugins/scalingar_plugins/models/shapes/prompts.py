@@ -33,6 +33,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from scalingar_fw.errors import ScalingarError
+
 SHAPES: tuple[str, ...] = ("square", "circle", "triangle", "cross", "diamond", "ring")
 COLOURS: tuple[str, ...] = (
     "red",
@@ -102,7 +104,7 @@ VOCABULARY: tuple[str, ...] = tuple(token for token in TOKENS if not token.start
 )
 
 
-class UnknownWordError(ValueError):
+class UnknownWordError(ScalingarError):
     """A prompt holds a word outside the closed vocabulary; the message names word and vocabulary."""
 
     def __init__(self, word: str, prompt: str) -> None:
@@ -115,7 +117,7 @@ class UnknownWordError(ValueError):
         )
 
 
-class PromptError(ValueError):
+class PromptError(ScalingarError):
     """A prompt of known words that does not describe a scene; the message shows examples."""
 
     def __init__(self, prompt: str, why: str) -> None:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models.shapes.generator import Generator, GeneratorConfig
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer, TokenizerConfig
 
@@ -22,7 +23,7 @@ GENERATOR_FILE = "generator.safetensors"
 _REMEDY = "Reinstall the package, or train again: python -m scalingar_plugins.models.shapes.train."
 
 
-class WeightsError(ValueError):
+class WeightsError(ScalingarError):
     """A weights file is missing, damaged or made for another model; the message has the remedy."""
 
     def __init__(self, path: Path, why: str) -> None:
