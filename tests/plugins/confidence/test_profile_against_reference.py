@@ -276,9 +276,3 @@ def test_rounding_noise_of_a_constant_stream_is_not_blown_up_to_a_score() -> Non
     for history in said.values():
         close(history["drift"], 0.5, 0.2)
         close(history["block_stability"], 0.5, 0.2)
-
-
-def test_the_guided_distribution_is_read_with_the_scale_before() -> None:
-    """See tests/strategies for the loop's part; here: the setting is the estimator's own."""
-    assert UnifiedConfidence().distribution == "conditional"
-    assert UnifiedConfidence(distribution="guided").distribution == "guided"
