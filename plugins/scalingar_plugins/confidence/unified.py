@@ -13,7 +13,7 @@ from scalingar_fw.params import param, part
 from scalingar_fw.protocols import Context, Distribution, Estimator, Scope, Step
 from scalingar_fw.signals import Signals
 from scalingar_fw.state import Confidence, candidate_field
-from scalingar_fw.statistics import rebound
+from scalingar_fw.statistics import ceil_share, rebound
 from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.intrinsic import IntrinsicConfidence
 from scalingar_plugins.confidence.score import UNIT, Score, shares
@@ -59,6 +59,15 @@ class UnifiedConfidence(Estimator):
         source="Table 'Hyperparameters'",
         ge=0.0,
     )
+    rebound_warmup: float = param(
+        0.0,
+        "the share of the T steps, rounded up, before the running minimum of eq. 8 starts (R is 0 "
+        "until then); 0 starts it at the first token, whose confidence, before anything is drawn, "
+        "is nearly always the lowest: R then never comes back to 0",
+        source="eq. 8; when it starts: paper does not specify",
+        ge=0.0,
+        le=1.0,
+    )
     rebound_eps: float = param(
         1e-6, "eps, which keeps the rebound finite at a minimum of 0", source="eq. 8", gt=0.0
     )
@@ -103,7 +112,8 @@ class UnifiedConfidence(Estimator):
             if more:
                 seen = {**seen, **more}
         value = torch.lerp(drift, intrinsic, of_intrinsic)
-        low = value if state.low is None else torch.minimum(state.low, value)
+        early = step.index <= ceil_share(self.rebound_warmup, step.total)
+        low = value if state.low is None or early else torch.minimum(state.low, value)
         confidence = Confidence(
             value, rebound(value, low, self.rebound_eps), intrinsic, drift, seen
         )
