@@ -84,15 +84,20 @@ def termination_readings() -> list[tuple[str, Strategy]]:
 
 def guidance_readings() -> list[tuple[str, Strategy]]:
     """The schedule alone (nothing pruned), under the readings that move it."""
-    out = []
     modes: tuple[Literal["additive", "multiplicative"], ...] = ("additive", "multiplicative")
-    for normalizer, smoothing, mode in itertools.product(NORMALIZERS, (1.0, 0.2), modes):
+    readings: list[tuple[Normalizer, float, float, Literal["additive", "multiplicative"]]] = [
+        ("z-score", smoothing, warmup, mode)
+        for smoothing, warmup, mode in itertools.product((1.0, 0.2), (0.0, 0.125), modes)
+    ]
+    readings += [(other, 0.2, 0.125, "additive") for other in NORMALIZERS[1:]]
+    out = []
+    for normalizer, smoothing, warmup, mode in readings:
         strategy = Strategy(
             name="schedule",
-            confidence=confidence(normalizer, smoothing),
+            confidence=evolve(confidence(normalizer, smoothing), rebound_warmup=warmup),
             guidance=AdaptiveGuidance(mode=mode),
         )
-        out.append((f"{normalizer} | {smoothing:g} | {mode}", strategy))
+        out.append((f"{normalizer} | {smoothing:g} | {warmup:g} | {mode}", strategy))
     return out
 
 
@@ -193,9 +198,9 @@ def main(
         if not online:
             continue
         click.echo(
-            "\n| normaliser | drift smoothing | mode | accuracy [95 %] | tokens / T | pruned | "
+            "\n| normaliser | drift smoothing | R from | mode | accuracy [95 %] | tokens / T | pruned | "
             "recoveries | mean scale | 5 % | 95 % | share above base |\n"
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
         )
         for label, strategy in guidance_readings():
             results = list(run_split(model, strategy, benchmark, split, n=1, limit=limit, batch=48))
