@@ -95,7 +95,8 @@ def caption(candidate: Any, confidence: bool = True) -> tuple[str, list[str]]:
     if confidence and math.isfinite(candidate.confidence):
         lines.append(f"confidence {candidate.confidence:.3f}")
     if ended:
-        reason = textwrap.wrap(" ".join(candidate.reason.split()), _CHARACTERS)
+        whole = " ".join(candidate.reason.split()).replace(" %", "\u00a0%")
+        reason = textwrap.wrap(whole, _CHARACTERS)
         if len(reason) > _LINES:
             reason = [*reason[: _LINES - 1], shorten(" ".join(reason[_LINES - 1 :]), _CHARACTERS)]
         lines += reason

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scalingar_fw.cli.group import app_of, common_options
+from scalingar_fw.cli.group import app_of, common_options, ending_tidily
 from scalingar_fw.errors import ScalingarError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def generate(
 
     reporter = make_reporter()
     registry = app_of(ctx).registry
-    with reporter:
+    with ending_tidily(), reporter:
         reporter.phase("loading")
         # torch is imported from here on
         from scalingar_fw import saving

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -75,6 +78,23 @@ def common_options(function: F) -> F:
         help="Show tracebacks of errors.",
     )
     return plugin(debug(function))
+
+
+@contextlib.contextmanager
+def ending_tidily() -> Iterator[None]:
+    """SIGTERM, which schedulers send, ends the block as an exception, so that it can clean up."""
+
+    def end(*_: Any) -> None:
+        raise SystemExit(143)
+
+    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Commands(click.Group):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -113,11 +114,12 @@ def _page(registry: Registry, entry: Entry) -> str:
     own = target if isinstance(target, type) or inspect.isroutine(target) else None
     doc = inspect.getdoc(own) if own is not None else None
     if doc:
-        lines += ["", click.wrap_text(doc, 100, "  ", "  ", preserve_paragraphs=True)]
+        lines += ["", textwrap.indent(doc, "  ")]
     if entry.kind in ("strategy", *_LISTS["components"]):
         lines += ["", *_settings(registry, made)]
     elif entry.kind == "model" and inspect.isroutine(target):
-        lines += ["", _wrap(f"Loaded by {entry.path}{inspect.signature(target)}", "  ")]
+        options = ", ".join(inspect.signature(target).parameters)
+        lines += ["", f"  Loaded by {entry.path}({options})"]
     return "\n".join(lines)
 
 

@@ -357,6 +357,19 @@ def test_ctrl_c_leaves_nothing_and_exits_130(many, toy, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == (["p.txt"] if many else [])
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_a_schedulers_sigterm_leaves_nothing(toy, tmp_path, monkeypatch):
+    def ended(self, *_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        raise AssertionError("it went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ReferenceModel, "step", ended)
+    assert toy("a", "-n", 2).exit_code == 143
+    assert os.listdir(tmp_path) == [] and signal.getsignal(signal.SIGTERM) is before
+
+
 def test_a_full_disk_leaves_nothing_and_is_one_message(toy, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "steps.parquet")
