@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -94,6 +95,14 @@ def capability_of(component: Any) -> str | None:
         return "reward"
     kind = kinds.kind_of(type(component))
     return _OF_KIND.get(kind, kind) if kind is not None else None
+
+
+def fresh(component: Any) -> Any:
+    """A copy that has met nothing yet; itself where it can not be copied (a loaded network)."""
+    try:
+        return copy.deepcopy(component)
+    except Exception:
+        return component
 
 
 def scope_of(component: Any) -> str:

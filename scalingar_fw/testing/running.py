@@ -21,12 +21,13 @@ from scalingar_fw.testing.catalogue import (
     NotHere,
     capability_of,
     checks_of,
+    fresh,
 )
 from scalingar_fw.testing.play import Refused
 
 #: Where counter-examples are written.
 FOLDER = Path(".scalingar/counterexamples")
-EXAMPLES = 30
+EXAMPLES = 50
 #: Cases in a row that show nothing about a contract, after which it does not apply.
 ENOUGH = 25
 
@@ -197,9 +198,12 @@ def _search(bound: Bound) -> _Found:
 
 
 def attempt(check: Check, component: Any, case: Case) -> None:
-    """One case of one check, under the loop's conditions; raises where it breaks."""
+    """One case of one check, under the loop's conditions; raises where it breaks.
+
+    On a copy: a component that remembers earlier cases would fail for what is not in this one.
+    """
     with torch.inference_mode():
-        check.run(component, case)
+        check.run(fresh(component), case)
 
 
 def checks_for(

@@ -14,7 +14,7 @@ from torch import Tensor
 from scalingar_fw import contracts
 from scalingar_fw.state import take
 from scalingar_fw.testing.cases import Case, World
-from scalingar_fw.testing.catalogue import STEPPING, Broken, NotHere, check, scope_of
+from scalingar_fw.testing.catalogue import STEPPING, Broken, NotHere, check, fresh, scope_of
 from scalingar_fw.testing.memory import restored
 from scalingar_fw.testing.play import Out, Player, difference, kept_as_they_were
 
@@ -175,7 +175,7 @@ def memory_is_in_the_state(kind: str, component: Any, case: Case) -> None:
     A component that keeps something on `self` remembers the first run that it met; two prompts,
     two threads or a resumed run then disturb each other.
     """
-    alone = kept_as_they_were(player(kind, component, case).run())
+    alone = kept_as_they_were(player(kind, fresh(component), case).run())
     other = evolve(case, seed=case.seed + 1, material=tuple((b + 91) % 256 for b in case.material))
     first, second = player(kind, component, case), player(kind, component, other)
     moves = {m.step: m for m in case.moves}

@@ -19,7 +19,7 @@ from scalingar_fw.measure import Clock
 from scalingar_fw.recorder import Recorder
 from scalingar_fw.result import Decoded, Ledger, Status, Trajectory
 from scalingar_fw.testing.cases import PROMPTS, Case
-from scalingar_fw.testing.catalogue import Broken, NotHere, check, scope_of
+from scalingar_fw.testing.catalogue import Broken, NotHere, check, fresh, scope_of
 from scalingar_fw.testing.play import Refused
 from scalingar_fw.testing.reference import ReferenceModel
 from scalingar_fw.testing.returning import promises_of
@@ -195,7 +195,7 @@ def seed_repeats_the_run(kind: str, component: Any, case: Case) -> None:
     """
     one = run(component, case)
     run(component, evolve(case, seed=case.seed + 1))
-    other = run(copy.deepcopy(component), case)
+    other = run(fresh(component), case)
     again = run(component, case)
     places = [(p, p) for p in range(case.prompts)]
     _compare(one, again, places, "a second, equal run")
