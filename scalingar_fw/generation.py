@@ -14,6 +14,7 @@ from scalingar_fw.hooks import make_hooks
 from scalingar_fw.loop import decode, to_images
 from scalingar_fw.noise import Prompt
 from scalingar_fw.outcome import Candidate, Generation
+from scalingar_fw.passive import checked
 from scalingar_fw.preparing import Plan, prepare, single
 from scalingar_fw.protocols import ModelAdapter
 from scalingar_fw.registry import Registry
@@ -23,15 +24,21 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-def run_plan(plan: Plan, observers: Sequence[object] = ()) -> Iterator[Generation]:
-    """Decode a plan's prompts, batch by batch; yields one result for each, in their order."""
+def run_plan(
+    plan: Plan, observers: Sequence[object] = (), check: bool = False
+) -> Iterator[Generation]:
+    """Decode a plan's prompts, batch by batch; yields one result for each, in their order.
+
+    `check`: hold every component to its contract (passive.py); the results are the same.
+    """
+    strategy = checked(plan.strategy) if check else plan.strategy
     hooks = make_hooks([*plan.registry.observers, *observers])
     config = plan.config
     for first in range(0, len(plan.prompts), config.batch):
         prompts = plan.prompts[first : first + config.batch]
         decoded = decode(
             plan.model,
-            plan.strategy,
+            strategy,
             prompts,
             n=config.n,
             seed=config.seed,
@@ -88,6 +95,7 @@ class Options(TypedDict, total=False):
     model_hash: str | None
     batch: int | None
     registry: Registry | None
+    check: bool
 
 
 @overload
@@ -115,6 +123,7 @@ def generate(
     model_hash: str | None = None,
     batch: int | None = None,
     registry: Registry | None = None,
+    check: bool = False,
 ) -> Generation | list[Generation]:
     """Decode `n` candidates for a prompt and choose one; a list of prompts gives a list.
 
@@ -133,9 +142,11 @@ def generate(
         model_hash: the fingerprint that the weights must have.
         batch: prompts that share a forward batch; by n and the model's size where None.
         registry: what names mean; the installed plugins where None.
+        check: hold every component to its contract at every step, at twice its cost.
 
     Raises:
         ScalingarError: bad input; the message says what to type instead.
+        ContractError: a component broke its contract (all of them are found with `check`).
     """
     plan = prepare(
         prompt,
@@ -155,7 +166,7 @@ def generate(
         batch=batch,
         registry=registry,
     )
-    results = list(run_plan(plan, observers))
+    results = list(run_plan(plan, observers, check))
     return results[0] if isinstance(prompt, (str, Prompt, Mapping)) else results
 
 

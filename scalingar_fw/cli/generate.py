@@ -67,6 +67,7 @@ _SEED = click.IntRange(0, 2**64 - 1)
     help="Output folder (default: runs/<prompt>-<strategy>-<seed>-<hash>).",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier run in the output folder.")
+@click.option("--check", is_flag=True, help="Hold every component to its contract (slower).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @common_options
 @click.pass_context
@@ -79,6 +80,7 @@ def generate(
     config: Path | None,
     out: Path | None,
     overwrite: bool,
+    check: bool,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -120,7 +122,7 @@ def generate(
         folder = saving.default_folder(plan, prompts_file) if out is None else out
         with new_folder(folder, overwrite) as place:
             many = prompts_file is not None or len(plan.prompts) > 1
-            document, lines = _decode(plan, place, reporter, many, since)
+            document, lines = _decode(plan, place, reporter, many, since, check)
     document["folder"] = str(folder)
     if as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
@@ -154,7 +156,7 @@ def parse_set(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def _decode(
-    plan: Plan, place: Path, reporter: Reporter, many: bool, since: float
+    plan: Plan, place: Path, reporter: Reporter, many: bool, since: float, check: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """Decode and write; the document for `--json` and the summary's lines."""
     from scalingar_fw import saving
@@ -162,7 +164,7 @@ def _decode(
     from scalingar_fw.generation import run_plan
 
     reporter.expect(len(plan.prompts))
-    runs = run_plan(plan, [reporter])
+    runs = run_plan(plan, [reporter], check)
     if not many:
         run = next(runs)
         reporter.phase("writing")

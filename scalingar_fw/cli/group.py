@@ -26,7 +26,8 @@ BUILT_IN = {
     "generate": (_HERE + "generate:generate", "Make a picture from a prompt."),
     "list": (_HERE + "listing:list_", "List models, strategies, components or benchmarks."),
     "show": (_HERE + "listing:show", "Describe one of them: parameters, defaults, source."),
-    "plugins": (_HERE + "listing:plugins", "List plugins, what they register, what failed."),
+    "plugins": (_HERE + "plugins_new:plugins", "List plugins, or start one: plugins new NAME."),
+    "check": (_HERE + "check:check", "Check a component, strategy or model against its contracts."),
 }
 
 F = TypeVar("F", bound=Callable[..., Any])

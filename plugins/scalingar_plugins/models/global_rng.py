@@ -6,6 +6,9 @@ which a candidate's tokens do not depend on who else is decoded; here they do, b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -34,6 +37,11 @@ class GlobalMultinomial(Sampler):
     """
 
     scope = "cohort"  # and beyond: a row's draw depends on every row before it
+
+    expected_failures: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("sampler-prompts-apart", "sampler-order", "sampler-take-update"),
+        "one stream for all rows, as the official scripts have it",
+    )
 
     def init(self, context: Context) -> Stream:
         return Stream()

@@ -1,0 +1,1 @@
+"""Files that `scalingar plugins new` writes; `{{name}}`, `{{package}}`, `{{Class}}` are filled in."""
