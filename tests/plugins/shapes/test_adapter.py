@@ -12,6 +12,8 @@ from scalingar_plugins.models.shapes.generator import Generator
 from scalingar_plugins.models.shapes.sharing import merged, share
 from scalingar_plugins.models.shapes.text import prompt_ids
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer
+from scalingar_plugins.models.shapes.train import GeneratorRun
+from scalingar_plugins.models.shapes.weights import default_folder, load_generator, load_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,14 @@ def test_sharing_output_rows_changes_nothing_until_it_is_trained_and_merges_exac
         plain = merged(generator)
         assert torch.allclose(plain(ids, tokens), trained, atol=1e-5)
     assert set(plain.state_dict()) == set(Generator().state_dict())
+
+
+def test_shipped_weights_can_be_trained_further() -> None:
+    folder = default_folder()
+    codebook = load_tokenizer(folder).codebook
+    run = GeneratorRun.from_weights(folder, codebook, 0, torch.device("cpu"))
+    assert run.images > 0
+    ids, tokens = prompt_ids(["a circle"]), torch.zeros(1, 144, dtype=torch.int64)
+    with torch.no_grad():
+        for each in (run.generator, run.average):
+            torch.testing.assert_close(each(ids, tokens), load_generator(folder)(ids, tokens))

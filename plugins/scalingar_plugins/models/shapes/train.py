@@ -49,8 +49,11 @@ from scalingar_plugins.models.shapes.sharing import adopt, merged, share
 from scalingar_plugins.models.shapes.text import prompt_ids
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer, TokenizerConfig, to_signed
 from scalingar_plugins.models.shapes.weights import (
+    GENERATOR_FILE,
     TOKENIZER_FILE,
+    load_generator,
     load_tokenizer,
+    read_weights,
     save_generator,
     save_tokenizer,
     write_atomically,
@@ -332,6 +335,20 @@ class GeneratorRun:
         adamw = torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0)
         return cls(generator, average, Muon(matrices), adamw, seed)
 
+    @classmethod
+    def from_weights(
+        cls, folder: Path, codebook: Tensor, seed: int, device: torch.device
+    ) -> GeneratorRun:
+        """Go on from exported weights: averaged and rounded, and without the optimisers' memory."""
+        weights = load_generator(folder)
+        _, _, notes = read_weights(folder / GENERATOR_FILE)
+        run = cls.fresh(weights.config, codebook, seed, device)
+        for each in (run.generator, run.average):
+            # The shared part of the rows was merged; it starts from zero again.
+            each.load_state_dict(adopt(weights.state_dict()), strict=False)
+        run.images = int(notes.get("images", 0))
+        return run
+
     def save(self, path: Path) -> None:
         """Write the checkpoint atomically."""
         state = {
@@ -514,6 +531,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--matrix-lr", type=float, default=recipe.matrix_lr)
     parser.add_argument("--vector-lr", type=float, default=recipe.vector_lr)
     parser.add_argument("--evaluate-every", type=float, default=15.0, help="minutes; 0: never")
+    parser.add_argument(
+        "--from-weights",
+        type=Path,
+        metavar="DIR",
+        help="train exported weights further, where --out holds no checkpoint yet",
+    )
     parser.add_argument("--fresh", action="store_true", help="ignore what is in --out")
     return parser
 
@@ -552,6 +575,11 @@ def _main(options: argparse.Namespace) -> int:
     if checkpoint.exists() and not options.fresh:
         run = GeneratorRun.resume(checkpoint, tokenizer.codebook, device)
         print(f"resumed at {run.images} images", flush=True)
+    elif options.from_weights is not None:
+        run = GeneratorRun.from_weights(
+            options.from_weights, tokenizer.codebook, options.seed, device
+        )
+        print(f"going on from {options.from_weights} at {run.images} images", flush=True)
     else:
         run = GeneratorRun.fresh(GeneratorConfig(), tokenizer.codebook, options.seed, device)
     decay_from = options.decay_from
