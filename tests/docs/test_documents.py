@@ -60,7 +60,7 @@ def test_blocks_run_in_order_in_one_empty_folder(path: Path, tmp_path: Path) -> 
     tools = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     for block in found(path):
-        kind, *extra = (block.tag or "").split()
+        kind, *extra = (block.tag or "none").split()
         if kind != "run":
             continue
         if block.language == "python":
