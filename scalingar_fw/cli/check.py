@@ -179,7 +179,9 @@ def as_markdown(target: str, outcomes: list[Outcome]) -> str:
     """A badge and a table, for a plugin's README."""
     number = counts(outcomes)
     applied = len(outcomes) - number["skipped"]
-    colour = "red" if number["failed"] else "yellow" if number["expected-failure"] else "brightgreen"
+    colour = (
+        "red" if number["failed"] else "yellow" if number["expected-failure"] else "brightgreen"
+    )
     label = f"{number['passed']}%2F{applied}"
     badge = f"https://img.shields.io/badge/scalingar__fw_contracts-{label}-{colour}"
     lines = [
