@@ -1,0 +1,105 @@
+"""`scalingar check`: what it takes, what it prints, and its exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from scalingar_fw.cli import main
+
+MUTANTS = Path(__file__).with_name("mutants.py")
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, ["check", *words])
+
+
+def test_a_registered_name_passes() -> None:
+    result = run("entropy", "--kind", "confidence", "--examples", "3")
+    assert result.exit_code == 0, result.output
+    assert "estimator-finite" in result.output
+    assert "14 passed" in result.output
+
+
+def test_a_broken_component_in_a_file_exits_with_1_and_names_the_counter_example(
+    tmp_path: Path,
+) -> None:
+    words = (f"{MUTANTS}:Cutoff", "--only", "termination-keeps-one", "--out", str(tmp_path))
+    result = run(*words, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.output)
+    assert (document["capability"], document["ok"]) == ("termination", False)
+    [found] = document["checks"]
+    assert found["status"] == "failed"
+    assert "ended the last live candidate of prompt 0" in found["message"]
+    again = run(f"{MUTANTS}:Cutoff", "--replay", found["counter_example"])
+    assert again.exit_code == 1
+    other = run(f"{MUTANTS}:Lowest", "--replay", found["counter_example"])
+    assert other.exit_code == 0, other.output
+
+
+def test_an_import_path_an_object_and_settings() -> None:
+    words = ("--examples", "2", "--only", "guidance-bounds", "--json")
+    result = run("scalingar_plugins.guidance.adaptive:AdaptiveGuidance", "--set", "window=4", *words)
+    assert result.exit_code == 0, result.output
+    assert "window=4" in json.loads(result.output)["component"]
+    nested = run(
+        "patience", "--set", "policy=quantile", "--set", "policy.quantile=0.5",
+        "--examples", "2", "--only", "termination-keeps-one", "--json",
+    )  # fmt: skip
+    assert nested.exit_code == 0, nested.output
+    assert "QuantileTermination(quantile=0.5" in json.loads(nested.output)["component"]
+
+
+def test_an_expected_failure_is_declared_with_a_reason(tmp_path: Path) -> None:
+    result = run(
+        f"{MUTANTS}:Cutoff", "--only", "termination-keeps-one", "--out", str(tmp_path), "--json",
+        "--expect", "termination-keeps-one=a cut-off is a cut-off",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    [found] = json.loads(result.output)["checks"]
+    assert found["status"] == "expected-failure"
+    assert found["message"].startswith("a cut-off is a cut-off (")
+
+
+def test_a_built_in_declares_what_it_breaks_by_design() -> None:
+    result = run("global-multinomial", "--examples", "25", "--json")
+    assert result.exit_code == 0, result.output
+    expected = [
+        c["id"] for c in json.loads(result.output)["checks"] if c["status"] == "expected-failure"
+    ]
+    assert expected == ["sampler-prompts-apart", "sampler-order", "sampler-take-update"]
+
+
+def test_the_markdown_table_has_a_badge() -> None:
+    result = run("first", "--examples", "2", "--markdown")
+    assert result.exit_code == 0, result.output
+    first, *_, last = result.output.strip().splitlines()
+    assert first.startswith("![contracts kept: 6 of 6](https://img.shields.io/badge/")
+    assert first.endswith("-6%2F6-brightgreen)")
+    assert last.startswith("| ✓ | `selector-")
+
+
+def test_a_model_is_checked_as_an_adapter() -> None:
+    result = run("scalingar_fw.testing:ReferenceModel", "--json")
+    document = json.loads(result.output)
+    assert document["capability"] == "model"
+    assert "cached-equals-uncached" in [c["id"] for c in document["checks"]]
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("quantil", "Did you mean 'quantile'?"),
+        ("entropy", "say --kind confidence or --kind guidance"),
+        ("nowhere:Thing", "could not be imported"),
+        ("nowhere.py:Thing", "does not exist"),
+    ],
+)
+def test_a_target_that_means_nothing_is_refused_in_words(target: str, said: str) -> None:
+    result = run(target)
+    assert result.exit_code == 2
+    assert said in result.output
