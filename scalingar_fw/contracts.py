@@ -216,7 +216,9 @@ def check_proposal(owner: str, proposal: Any, guided: Tensor, rows: Rows) -> Non
         )
     lost = sorted(set(rows.prompt.tolist()) - set(rows.prompt[parent.cpu().numpy()].tolist()))
     if lost:
-        raise ContractError(f"{owner} continues no row of prompt {lost[0]}: it would have no image.")
+        raise ContractError(
+            f"{owner} continues no row of prompt {lost[0]}: it would have no image."
+        )
 
 
 def check_memory(owner: str, memory: Any, count: int) -> None:

@@ -155,9 +155,7 @@ class CheckedGuidance(Guidance):
         contracts.check_memory(contracts.name_of(self.inner), state, len(context.rows))
         return Bounded(self.bounds(context.sampling), state)
 
-    def update(
-        self, state: Bounded, confidence: Confidence, step: Step
-    ) -> tuple[Tensor, Bounded]:
+    def update(self, state: Bounded, confidence: Confidence, step: Step) -> tuple[Tensor, Bounded]:
         inner = state.inner
         scale, memory = _watched(
             self.inner, lambda: self.inner.update(inner, confidence, step), step, inner, confidence

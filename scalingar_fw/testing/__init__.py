@@ -1,8 +1,8 @@
 """Tools for testing components: a reference model, and (extra `testing`) the conformance kit.
 
-    @pytest.mark.parametrize("check", checks_for(MyEstimator()), ids=str)
-    def test_contract(check):
-        check()
+@pytest.mark.parametrize("check", checks_for(MyEstimator()), ids=str)
+def test_contract(check):
+    check()
 """
 
 from __future__ import annotations

@@ -229,9 +229,7 @@ class World:
         return Context(rows, case.grid, case.vocab, case.sampling, torch.device("cpu"))
 
     def step(self, rows: Rows, index: int, next_candidate: Sequence[int]) -> Step:
-        noise = [
-            _noise(self.case.seed, p, c, self.case.total)[index] for p, c in self.names(rows)
-        ]
+        noise = [_noise(self.case.seed, p, c, self.case.total)[index] for p, c in self.names(rows)]
         return Step(
             index=index,
             total=self.case.total,
@@ -314,11 +312,7 @@ def _stacked(
     return clean.cond, clean.uncond, clean.permitted
 
 
-def _logits(
-    keyed: tuple[tuple[int, tuple[int, ...]], ...], vocab: int, dtype: str
-) -> Logits:
+def _logits(keyed: tuple[tuple[int, tuple[int, ...]], ...], vocab: int, dtype: str) -> Logits:
     # Copies: a component that writes into its input must not spoil the next check.
     cond, uncond, permitted = _stacked(keyed, vocab, dtype)
-    return Logits(
-        cond.clone(), uncond.clone(), None if permitted is None else permitted.clone()
-    )
+    return Logits(cond.clone(), uncond.clone(), None if permitted is None else permitted.clone())

@@ -48,7 +48,9 @@ def pool_of(component: Any, case: Case, seed_shift: int = 0) -> Pool:
     rng = case.random(0)
     count = case.n
     ids = rng.permutation(3 * count)[:count].tolist()
-    names = dict.fromkeys((*STANDARD, *signals_read(component), *getattr(component, "requires", {})))
+    names = dict.fromkeys(
+        (*STANDARD, *signals_read(component), *getattr(component, "requires", {}))
+    )
     tied = case.material[0] % 2
     made = []
     for candidate in ids:
@@ -109,9 +111,7 @@ def said(component: Any, pool: Pool) -> dict[int, float] | int:
     out = answer(component, pool)
     if hasattr(component, "select"):
         return int(pool.candidates[int(out)].candidate)
-    return {
-        t.candidate: float(v) for t, v in zip(pool.candidates, out.reshape(-1), strict=True)
-    }
+    return {t.candidate: float(v) for t, v in zip(pool.candidates, out.reshape(-1), strict=True)}
 
 
 @check("valid", "selector")

@@ -50,7 +50,9 @@ def _first_step(
     )
     state = component.init(context)
     proposal, _ = component.propose(state, guided, confidence, step, case.sampling)
-    if proposal.parent is not None:  # rows that change places draw from the same logits all the same
+    if (
+        proposal.parent is not None
+    ):  # rows that change places draw from the same logits all the same
         if len(proposal.token) != count:
             return None
     return proposal.token, proposal.log_prob
@@ -110,7 +112,8 @@ def surprise(counts: Tensor, p: Tensor) -> float:
         return 0.0
     statistic = float(((o - e).square() / e).sum())
     spread = 2.0 / (9.0 * degrees)
-    return ((statistic / degrees) ** (1 / 3) - (1.0 - spread)) / math.sqrt(spread)
+    cube_root: float = (statistic / degrees) ** (1 / 3)
+    return (cube_root - (1.0 - spread)) / math.sqrt(spread)
 
 
 @check("fork-noise", "sampler", share=0.2)

@@ -89,9 +89,7 @@ def signals(draw: Any, vocab_size: int | None = None, rows: int | None = None) -
 
 
 @st.composite
-def signal_streams(
-    draw: Any, steps: int | None = None, rows: int | None = None
-) -> list[Signals]:
+def signal_streams(draw: Any, steps: int | None = None, rows: int | None = None) -> list[Signals]:
     """Consecutive steps of the same rows."""
     case = draw(cases(steps=steps, n=rows, prompts=1, moves=False))
     world = World(case)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ class ReferenceModel:
         history = History(rows, [() for _ in rows])
         return history, self._logits(history)
 
-    def step(self, cache: History, token: Tensor, index: int) -> Logits:
+    def step(self, cache: Any, token: Tensor, index: int) -> Logits:
         for row, t in enumerate(token.tolist()):
             cache.tokens[row] = (*cache.tokens[row], t)
         return self._logits(cache)

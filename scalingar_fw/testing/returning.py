@@ -51,8 +51,13 @@ def _as_float32(confidence: Any) -> Any:
     """The same numbers; their type is another check's business."""
     if not isinstance(confidence, Confidence):
         return confidence
-    values = [confidence.value, confidence.rebound, confidence.intrinsic, confidence.drift]
-    return Confidence(*(v.float() for v in values), confidence.extra)
+    return Confidence(
+        confidence.value.float(),
+        confidence.rebound.float(),
+        confidence.intrinsic.float(),
+        confidence.drift.float(),
+        confidence.extra,
+    )
 
 
 @check("float32", "estimator", "guidance")
@@ -149,11 +154,13 @@ def warmup_is_kept(kind: str, component: Any, case: Case) -> None:
         kind,
         component,
         case,
-        lambda said, step: contracts.check_survivors(
-            owner, said.terminate, step.rows, step.index, Promises(warmup=quiet, survivors=0)
-        )
-        if said.terminate is None or not _empties(said.terminate, step.rows)
-        else None,
+        lambda said, step: (
+            contracts.check_survivors(
+                owner, said.terminate, step.rows, step.index, Promises(warmup=quiet, survivors=0)
+            )
+            if said.terminate is None or not _empties(said.terminate, step.rows)
+            else None
+        ),
     )
 
 
@@ -170,11 +177,11 @@ def survivors_are_kept(kind: str, component: Any, case: Case) -> None:
         kind,
         component,
         case,
-        lambda said, step: contracts.check_survivors(
-            owner, said.terminate, step.rows, step.index, promised
-        )
-        if said.terminate is None or not _empties(said.terminate, step.rows)
-        else None,
+        lambda said, step: (
+            contracts.check_survivors(owner, said.terminate, step.rows, step.index, promised)
+            if said.terminate is None or not _empties(said.terminate, step.rows)
+            else None
+        ),
     )
 
 
@@ -198,9 +205,7 @@ def promised_budget_is_kept(kind: str, component: Any, case: Case) -> None:
     cap = promises_of(component, case.total).tokens
     assert cap is not None
     # Rows may leave by other hands as well; forks would be the sampler's cost, not the policy's.
-    moves = tuple(
-        evolve(m, rows=tuple(dict.fromkeys(m.rows))) for m in case.moves
-    )
+    moves = tuple(evolve(m, rows=tuple(dict.fromkeys(m.rows))) for m in case.moves)
     play = player(kind, component, evolve(case, moves=moves))
     spent = Counter(prompt for out in play.run() for prompt, _ in out.names)
     for prompt, tokens in spent.items():

@@ -36,9 +36,7 @@ def player(kind: str, component: Any, case: Case, **how: Any) -> Player:
     return Player(component, kind, world_of(component, case), **how)
 
 
-def expect_same(
-    whole: list[Out], part: list[Out], sentence: str, *, exact: bool = False
-) -> None:
+def expect_same(whole: list[Out], part: list[Out], sentence: str, *, exact: bool = False) -> None:
     """Raise `Broken` where two plays differ."""
     found = difference(whole, part, exact=exact)
     if found is not None:
@@ -112,9 +110,10 @@ def order_of_rows_is_nothing(kind: str, component: Any, case: Case) -> None:
 
 
 def _order(case: Case, stream: int, count: int) -> np.ndarray:
-    if case.shuffle == 0:
-        return np.arange(count)[::-1].copy()
-    return case.random(stream).permutation(count)
+    order = np.arange(count)[::-1].copy()
+    if case.shuffle:
+        case.random(stream).shuffle(order)
+    return order
 
 
 @check("take-update", *STEPPING)
@@ -225,7 +224,12 @@ def saved_and_loaded(memory: Any) -> Any:
     """`memory` after its tensors went through a file."""
     file = io.BytesIO()
     found: list[Tensor] = []
-    restored(memory, lambda tensor: found.append(tensor) or tensor)
+
+    def collect(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    restored(memory, collect)
     torch.save(found, file)
     file.seek(0)
     loaded = iter(torch.load(file, weights_only=True))

@@ -43,7 +43,9 @@ def test_a_broken_component_in_a_file_exits_with_1_and_names_the_counter_example
 
 def test_an_import_path_an_object_and_settings() -> None:
     words = ("--examples", "2", "--only", "guidance-bounds", "--json")
-    result = run("scalingar_plugins.guidance.adaptive:AdaptiveGuidance", "--set", "window=4", *words)
+    result = run(
+        "scalingar_plugins.guidance.adaptive:AdaptiveGuidance", "--set", "window=4", *words
+    )
     assert result.exit_code == 0, result.output
     assert "window=4" in json.loads(result.output)["component"]
     nested = run(

@@ -26,9 +26,7 @@ def label(value: Any) -> str:
 
 
 @pytest.mark.parametrize(("mutant", "check"), mutants.MUTANTS, ids=label)
-def test_the_check_meant_for_a_mistake_catches_it(
-    mutant: Any, check: str, tmp_path: Path
-) -> None:
+def test_the_check_meant_for_a_mistake_catches_it(mutant: Any, check: str, tmp_path: Path) -> None:
     bound = checks_for(mutant, only=[check], parts=False, folder=tmp_path)[0]
     outcome = bound.run()
     assert outcome.status == "failed", f"{check} passed {type(mutant).__name__}"
