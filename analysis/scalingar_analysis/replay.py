@@ -34,20 +34,29 @@ class Replayed:
 
     `lengths [n]`: tokens that each candidate would have been decoded for; `chosen`: the answer's
     place; `confidence [n]`: C at each candidate's last step; `recoveries`: cleared flags.
+    `scale [T, n]`: what the guidance schedule would have asked for at each recorded step, NaN
+    after a candidate's end. It did not act, so that is a diagnostic of one step, not a replay.
     """
 
     lengths: np.ndarray[Any, Any]
     chosen: int
     confidence: np.ndarray[Any, Any]
     recoveries: int
+    scale: np.ndarray[Any, Any]
 
     @property
     def tokens(self) -> int:
         return int(self.lengths.sum())
 
 
-def replay(strategy: Strategy, pools: Sequence[Sequence[Trajectory]], grid: Grid) -> list[Replayed]:
-    """Replay over complete trajectories: `pools[p]` are the candidates of prompt p.
+def replay(
+    strategy: Strategy,
+    pools: Sequence[Sequence[Trajectory]],
+    grid: Grid,
+    sampling: Sampling | None = None,
+) -> list[Replayed]:
+    """Replay over complete trajectories: `pools[p]` are the candidates of prompt p; `sampling`:
+    what they were recorded under (for the diagnostic of the scale).
 
     Raises:
         ScalingarError: a trajectory is not complete, so its future is unknown.
@@ -69,10 +78,12 @@ def replay(strategy: Strategy, pools: Sequence[Sequence[Trajectory]], grid: Grid
     lengths = np.full(len(flat), total)
     last_c = np.zeros(len(flat), dtype=np.float32)
     recovered = np.zeros(len(flat))
+    scales = np.full((total, len(flat)), np.nan, dtype=np.float32)
     with torch.inference_mode():
-        context = Context(rows, grid, 0, Sampling(), torch.device("cpu"))
+        context = Context(rows, grid, 0, sampling or Sampling(), torch.device("cpu"))
         memory = strategy.confidence.init(context)
         policy = strategy.termination.init(context)
+        schedule = strategy.guidance.init(context)
         for index in range(total):
             step = Step(index, total, grid, rows, torch.zeros(len(rows)))
             now = {name: values[index, live] for name, values in table.items()}
@@ -81,11 +92,13 @@ def replay(strategy: Strategy, pools: Sequence[Sequence[Trajectory]], grid: Grid
                 now["entropy_nats"], now["entropy"], now["margin"], now["kl"], none, none
             )
             confidence, memory = strategy.confidence.update(memory, signals, step)
+            scale, schedule = strategy.guidance.update(schedule, confidence, step)
             chosen = Chosen(live.new_zeros(len(live)), *(now[name] for name in CHOSEN))
             confidence, memory = strategy.confidence.commit(memory, confidence, chosen, step)
             verdict, policy = strategy.termination.update(policy, confidence, step)
             places = live.numpy()
             last_c[places] = confidence.value.numpy()
+            scales[index, places] = scale.numpy()
             if "recovered" in verdict.trace:
                 recovered[places] += verdict.trace["recovered"].numpy()
             if index == total - 1 or verdict.terminate is None or not verdict.terminate.any():
@@ -94,7 +107,7 @@ def replay(strategy: Strategy, pools: Sequence[Sequence[Trajectory]], grid: Grid
             lengths[places[gone.numpy()]] = index + 1
             keep = torch.flatten(torch.nonzero(~gone))
             live, rows = live[keep], rows.take(keep)
-            memory, policy = take(memory, keep), take(policy, keep)
+            memory, policy, schedule = (take(m, keep) for m in (memory, policy, schedule))
     out = []
     for number, pool in enumerate(pools):
         inside = np.flatnonzero(prompt == number)
@@ -109,6 +122,12 @@ def replay(strategy: Strategy, pools: Sequence[Sequence[Trajectory]], grid: Grid
         done = [k for k, t in enumerate(ended) if t.completed]
         pick = strategy.selector.select(Pool(Prompt(), [ended[k] for k in done], 0))
         out.append(
-            Replayed(lengths[inside], done[pick], last_c[inside], int(recovered[inside].sum()))
+            Replayed(
+                lengths[inside],
+                done[pick],
+                last_c[inside],
+                int(recovered[inside].sum()),
+                scales[:, inside],
+            )
         )
     return out

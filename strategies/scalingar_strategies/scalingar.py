@@ -18,11 +18,13 @@ def scalingar() -> Strategy:
         name="scalingar",
         confidence=UnifiedConfidence(
             drift=PromptDrift(drift_smoothing=0.2),
+            rebound_warmup=0.03,
         ),
         guidance=AdaptiveGuidance(),
         termination=QuantileTermination(
             rebound_reference="flag",
             recovery_rule="any",
+            recovery_share=1 / 32,
         ),
         selector=FinalConfidence(),
         default_n=8,

@@ -165,26 +165,35 @@ def drift(kl: Sequence[float], smoothing: float = 0.2, kind: str = "z-score") ->
 
 
 def unified(
-    i: Sequence[float], d: Sequence[float], w_i: float = 0.75, w_d: float = 0.25, eps: float = 1e-6
+    i: Sequence[float],
+    d: Sequence[float],
+    w_i: float = 0.75,
+    w_d: float = 0.25,
+    eps: float = 1e-6,
+    start: int = 0,
 ) -> tuple[Series, Series]:
-    """C_t and R_t."""
+    """C_t and R_t, whose minimum starts at step `start`."""
     c = [w_i * x + w_d * y for x, y in zip(i, d, strict=True)]
     r = []
     for t in range(len(c)):
-        low = min(c[: t + 1])
+        low = min(c[min(start, t) : t + 1])
         r.append((c[t] - low) / (abs(low) + eps))
     return c, r
 
 
 def profile(
-    said: Mapping[str, Sequence[float]], rows: int, cols: int, smoothing: float = 0.2
+    said: Mapping[str, Sequence[float]],
+    rows: int,
+    cols: int,
+    smoothing: float = 0.2,
+    rebound_warmup: float = 0.0,
 ) -> dict[str, Series]:
     """Everything with the paper's numbers, from the signals of one candidate."""
     u, s = token_confidence(said["entropy"], said["margin"])
     b = stability(worst_blocks(said["entropy_nats"], rows, cols), "z-score")
     i = intrinsic(s, b)
     d = drift(said["kl"], smoothing)
-    c, r = unified(i, d)
+    c, r = unified(i, d, start=share_of(rebound_warmup, rows * cols))
     return {
         "uncertainty": u,
         "token_confidence": s,

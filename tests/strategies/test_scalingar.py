@@ -267,7 +267,11 @@ def recomputed(
             said[name].append(value)
         if guided or k == len(t) - 1:
             out = slow.profile(
-                said, model.grid.rows, model.grid.cols, confidence.drift.drift_smoothing
+                said,
+                model.grid.rows,
+                model.grid.cols,
+                confidence.drift.drift_smoothing,
+                confidence.rebound_warmup,
             )
             scale = slow.scales(
                 out["drift"],
@@ -300,7 +304,7 @@ def equals_reference(
             {k: e["confidence"] for k, e in expected.items()},
             {k: e["rebound"] for k, e in expected.items()},
             model.grid.size,
-            window=policy.recovery_window,
+            window=policy.probation(model.grid.size),
             threshold=policy.recovery_threshold,
             reference=policy.rebound_reference,
             rule=policy.recovery_rule,
@@ -328,7 +332,9 @@ def brisk(strategy: Strategy, **settings: Any) -> Strategy:
     return evolve(
         strategy,
         guidance=AdaptiveGuidance(window=6),
-        termination=evolve(strategy.termination, **{"recovery_window": 3, **settings}),
+        termination=evolve(
+            strategy.termination, **{"recovery_share": None, "recovery_window": 3, **settings}
+        ),
     )
 
 

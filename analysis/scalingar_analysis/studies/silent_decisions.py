@@ -65,20 +65,36 @@ def confidence(normalizer: Normalizer, smoothing: float) -> UnifiedConfidence:
 
 
 def termination_readings() -> list[tuple[str, Strategy]]:
-    """Every combination of the readings that change who is pruned."""
-    out = []
-    references: tuple[Literal["start", "flag"], ...] = ("start", "flag")
+    """The readings that change who is pruned.
+
+    The paper's 32 steps of probation are 3 % of its T = 1024; shorter windows follow T down.
+    """
     rules: tuple[Literal["any", "final"], ...] = ("any", "final")
-    for normalizer, smoothing, reference, rule in itertools.product(
+    references: list[tuple[Literal["start", "flag"], int]] = [("start", 32)]
+    references += [("flag", window) for window in (32, 16, 8, 5)]
+    out = []
+    for normalizer, smoothing, (reference, window), rule in itertools.product(
         NORMALIZERS, (1.0, 0.2), references, rules
     ):
-        label = f"{normalizer} | {smoothing:g} | {reference} | {rule}"
+        label = f"{normalizer} | {smoothing:g} | {reference} | {rule} | {window}"
         strategy = evolve(
             scalingar(),
             confidence=confidence(normalizer, smoothing),
-            termination=QuantileTermination(rebound_reference=reference, recovery_rule=rule),
+            termination=QuantileTermination(
+                rebound_reference=reference, recovery_rule=rule, recovery_window=window
+            ),
         )
         out.append((label, strategy))
+    return out
+
+
+def scale_readings() -> list[tuple[str, Strategy]]:
+    """The readings that decide which way the scale moves."""
+    out = []
+    for smoothing, warmup in itertools.product((1.0, 0.2), (0.0, 0.03, 0.05, 0.07, 0.1, 0.125)):
+        unified = evolve(confidence("z-score", smoothing), rebound_warmup=warmup)
+        strategy = evolve(scalingar(), confidence=unified, termination=NeverTerminate())
+        out.append((f"{smoothing:g} | {warmup:g}", strategy))
     return out
 
 
@@ -87,9 +103,9 @@ def guidance_readings() -> list[tuple[str, Strategy]]:
     modes: tuple[Literal["additive", "multiplicative"], ...] = ("additive", "multiplicative")
     readings: list[tuple[Normalizer, float, float, Literal["additive", "multiplicative"]]] = [
         ("z-score", smoothing, warmup, mode)
-        for smoothing, warmup, mode in itertools.product((1.0, 0.2), (0.0, 0.125), modes)
+        for smoothing, warmup, mode in itertools.product((1.0, 0.2), (0.0, 0.05), modes)
     ]
-    readings += [(other, 0.2, 0.125, "additive") for other in NORMALIZERS[1:]]
+    readings += [(other, 0.2, 0.05, "additive") for other in NORMALIZERS[1:]]
     out = []
     for normalizer, smoothing, warmup, mode in readings:
         strategy = Strategy(
@@ -126,9 +142,9 @@ def signal_table(pool: Sequence[ItemResult]) -> None:
 def replay_table(model: ModelAdapter, pool: Sequence[ItemResult]) -> None:
     """Tokens, prunings, recoveries and accuracy of each reading."""
     click.echo(
-        "\n| normaliser | drift smoothing | rebound since | rebound counts | tokens / T | "
-        "pruned of 8 | recoveries | accuracy [95 %] |\n| --- | --- | --- | --- | --- | --- | --- "
-        "| --- |"
+        "\n| normaliser | drift smoothing | rebound since | rebound counts | window | "
+        "tokens / T | pruned of 8 | recoveries | accuracy [95 %] |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
     tasks = [r.item.task for r in pool]
     clusters = [r.item.cluster for r in pool]
@@ -142,6 +158,21 @@ def replay_table(model: ModelAdapter, pool: Sequence[ItemResult]) -> None:
             f"| {label} | {tokens:.2f} | {pruned:.2f} | {recovered:.2f} | "
             f"{estimate(correct, tasks, clusters)} |"
         )
+
+
+def scale_table(model: ModelAdapter, pool: Sequence[ItemResult]) -> None:
+    """What each reading would ask for at each recorded step."""
+    click.echo(
+        "\n| drift smoothing | R from | mean scale | 5 % | 95 % | share above base |\n"
+        "| --- | --- | --- | --- | --- | --- |"
+    )
+    base_scale = model.preset.guidance
+    for label, strategy in scale_readings():
+        outcome = replay(strategy, [r.trajectories for r in pool], model.grid, model.preset)
+        scale = np.concatenate([o.scale.ravel() for o in outcome])
+        low, high = np.quantile(scale, [0.05, 0.95])
+        above = float((scale > base_scale + 1e-6).mean())
+        click.echo(f"| {label} | {scale.mean():.3f} | {low:.3f} | {high:.3f} | {above:.2f} |")
 
 
 def scale_columns(results: Sequence[ItemResult], base_scale: float) -> str:
@@ -195,6 +226,7 @@ def main(
         click.echo(f"one candidate {alone:.3f}, oracle of {n} {oracle:.3f}")
         signal_table(pool)
         replay_table(model, pool)
+        scale_table(model, pool)
         if not online:
             continue
         click.echo(

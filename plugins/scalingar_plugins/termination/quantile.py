@@ -84,6 +84,14 @@ class QuantileTermination(Termination):
         source="section 4.2.1; Table 'Hyperparameters'",
         ge=0,
     )
+    recovery_share: float | None = param(
+        None,
+        "Delta_rec as a share of T, rounded up, in place of `recovery_window`: 1/32 is the paper's "
+        "32 steps at its T = 1024 and follows T elsewhere",
+        source="paper does not specify (one window for all T)",
+        ge=0.0,
+        le=1.0,
+    )
     recovery_threshold: float = param(
         0.05,
         "delta_rec, the relative rebound that clears a flag",
@@ -111,6 +119,12 @@ class QuantileTermination(Termination):
     )
     rebound_eps: float = param(1e-6, "eps of a probation's rebound", source="eq. 8", gt=0.0)
 
+    def probation(self, total: int) -> int:
+        """Delta_rec in steps, for an image of `total` tokens."""
+        if self.recovery_share is None:
+            return self.recovery_window
+        return ceil_share(self.recovery_share, total)
+
     def init(self, context: Context) -> ProbationState:
         inf = context.full(math.inf)
         nothing = context.full(0.0)
@@ -127,21 +141,19 @@ class QuantileTermination(Termination):
         self, state: ProbationState, confidence: Confidence, step: Step
     ) -> tuple[Verdict, ProbationState]:
         t, rows, value = step.index, step.rows, confidence.value
-        start = ceil_share(self.warmup, step.total)
+        start, window = ceil_share(self.warmup, step.total), self.probation(step.total)
         if t < start or self.quantile == 0.0:
             return Verdict(trace=state.idle), state
 
         theta, threshold = self._threshold(state.threshold, value, rows)
 
         # Flag: a probation that runs already ends earlier than a new one would.
-        due = torch.where(
-            value < threshold, state.due.clamp_max(t + self.recovery_window), state.due
-        )
+        due = torch.where(value < threshold, state.due.clamp_max(t + window), state.due)
         flagged = due < state.never
 
         # Recover: where no flag is, the minimum is C itself and the rebound 0.
         low = torch.minimum(state.low, value)
-        if self.rebound_reference == "flag" and self.recovery_window:
+        if self.rebound_reference == "flag" and window:
             risen = rebound(value, low, self.rebound_eps)
         else:
             risen = confidence.rebound
@@ -157,10 +169,7 @@ class QuantileTermination(Termination):
         }
         verdict = Verdict(trace=trace)
         # Host numbers first: they spare the read where nobody can be due or nobody may go.
-        possible = (
-            start + self.recovery_window <= t < step.total - 1
-            and rows.slots.shape[1] > self.min_survivors
-        )
+        possible = start + window <= t < step.total - 1 and rows.slots.shape[1] > self.min_survivors
         if possible:
             expired = flagged & (due <= constant(float(t)))
             if not rows.single:
@@ -169,7 +178,7 @@ class QuantileTermination(Termination):
                 verdict = Verdict(
                     terminate=self._spare(expired, value, rows),
                     status=Status.PRUNED,
-                    reason=self._reason(),
+                    reason=self._reason(window),
                     trace=trace,
                 )
         state = ProbationState(
@@ -183,7 +192,7 @@ class QuantileTermination(Termination):
 
     def promises(self, total: int) -> Promises:
         # A probation of Delta_rec steps follows the first flag, which warm-up's end may raise.
-        first = ceil_share(self.warmup, total) + self.recovery_window
+        first = ceil_share(self.warmup, total) + self.probation(total)
         return Promises(warmup=first, survivors=self.min_survivors)
 
     def _threshold(self, theta: Tensor | None, value: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -208,9 +217,9 @@ class QuantileTermination(Termination):
         rank = group_rank(value.masked_fill(~expired, math.inf), rows)
         return expired & (rank >= self.min_survivors)
 
-    def _reason(self) -> str:
+    def _reason(self, window: int) -> str:
         rise = f"{100 * self.recovery_threshold:g} %"
-        if self.recovery_window == 0:
+        if window == 0:
             return (
                 "confidence {confidence:.3f} was below the threshold {threshold:.3f}, with a "
                 f"rebound of {{rebound:.1%}}, less than {rise} (Algorithm 1)"
@@ -218,6 +227,6 @@ class QuantileTermination(Termination):
         when = "within" if self.recovery_rule == "any" else "after"
         return (
             "its confidence fell below the threshold and did not rebound by "
-            f"{rise} {when} {self.recovery_window} steps: now {{confidence:.3f}} against "
+            f"{rise} {when} {window} steps: now {{confidence:.3f}} against "
             "{threshold:.3f} (eq. 9)"
         )

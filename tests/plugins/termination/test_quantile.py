@@ -526,3 +526,10 @@ def test_memory_follows_its_rows(policy: Any, seed: int, data: st.DataObject) ->
 def test_settings_that_make_no_sense_are_refused(settings: Any, message: str) -> None:
     with pytest.raises(ScalingarError, match=message):
         QuantileTermination(**settings)
+
+
+def test_a_probation_given_as_a_share_follows_the_length_of_the_image() -> None:
+    policy = QuantileTermination(recovery_share=1 / 32)
+    assert [policy.probation(total) for total in (1024, 576, 144, 16)] == [32, 18, 5, 1]
+    assert QuantileTermination().probation(144) == 32
+    assert policy.promises(144).warmup == 18 + 5
