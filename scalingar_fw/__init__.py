@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from scalingar_fw.protocols import Guidance as Guidance
     from scalingar_fw.protocols import ModelAdapter as ModelAdapter
     from scalingar_fw.protocols import Pool as Pool
+    from scalingar_fw.protocols import Promises as Promises
     from scalingar_fw.protocols import Sampler as Sampler
     from scalingar_fw.protocols import Selector as Selector
     from scalingar_fw.protocols import Step as Step
@@ -72,6 +73,7 @@ _HOMES = {
         "Guidance",
         "ModelAdapter",
         "Pool",
+        "Promises",
         "Sampler",
         "Selector",
         "Step",
@@ -101,6 +103,7 @@ __all__ = [
     "ModelAdapter",
     "PluginWarning",
     "Pool",
+    "Promises",
     "Prompt",
     "Proposal",
     "Registry",
