@@ -23,6 +23,10 @@ _SEED = click.IntRange(0, 2**64 - 1)
 
 @click.command()
 @click.argument("prompt", required=False)
+@click.option(
+    "--class", "class_id", type=int, metavar="ID", help="A class, where a model takes one."
+)
+@click.option("--negative", metavar="TEXT", help="What to avoid, where a model takes it.")
 @click.option("--model", metavar="NAME", help="The model (default: shapes).")
 @click.option("--strategy", metavar="NAME", help="The strategy (default: scalingar).")
 @click.option(
@@ -84,6 +88,8 @@ def generate(
     ctx: click.Context,
     /,
     prompt: str | None,
+    class_id: int | None,
+    negative: str | None,
     prompts_file: Path | None,
     settings: tuple[str, ...],
     config: Path | None,
@@ -99,8 +105,12 @@ def generate(
     Writes image.png, candidates.png, dynamics.png, trace/, run.json and config.yaml.
     """
     since = time.perf_counter()
-    if prompt is not None and prompts_file is not None:
-        raise click.UsageError("Give PROMPT or --prompts, not both.")
+    one = {"text": prompt, "class_id": class_id, "negative": negative}
+    one = {k: v for k, v in one.items() if v is not None}
+    if one and prompts_file is not None:
+        raise click.UsageError("Give PROMPT, --class and --negative, or --prompts, not both.")
+    if one.keys() == {"negative"}:
+        raise click.UsageError("--negative belongs to a PROMPT: give one.")
     from scalingar_fw.cli.progress import make_reporter
 
     reporter = make_reporter()
@@ -118,8 +128,8 @@ def generate(
             check_target(out, overwrite)
         options = read_settings(config) if config is not None else {}
         merge(options, flags, settings)
-        if prompt is not None:
-            options["prompts"] = [prompt]
+        if one:
+            options["prompts"] = [one]
         elif prompts_file is not None:
             from scalingar_fw.cli.prompts import read_prompts
 
