@@ -256,7 +256,7 @@ class Wavering(Guidance):
     """A right one: follows each row's confidence."""
 
     def update(self, state, confidence, step):
-        return 1.0 + 4.0 * confidence.value, state
+        return 1.0 + 40.0 * confidence.value, state
 
 
 # --- termination -------------------------------------------------------------------------------
