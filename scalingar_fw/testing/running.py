@@ -29,7 +29,7 @@ from scalingar_fw.testing.play import Refused
 FOLDER = Path(".scalingar/counterexamples")
 EXAMPLES = 50
 #: Cases in a row that show nothing about a contract, after which it does not apply.
-ENOUGH = 25
+ENOUGH = 15
 
 PASSED, FAILED, SKIPPED, EXPECTED = "passed", "failed", "skipped", "expected-failure"
 
