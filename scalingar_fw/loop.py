@@ -192,7 +192,8 @@ def start(
     rows = Rows.of(prompt, candidate, len(prompts), model.device)
     logits = _received(model, logits, len(rows), ledger)
     # Half-precision overflow shows at once as NaN or inf: better said here than sampled from.
-    reach = logits.cond if logits.permitted is None else logits.cond[logits.permitted]
+    both = torch.stack([logits.cond, logits.uncond])
+    reach = both if logits.permitted is None else both[:, logits.permitted]
     if not bool(torch.isfinite(reach).all()):
         raise ContractError(
             f"{model.name!r} gave logits that are not finite for the first token "
@@ -234,15 +235,21 @@ def _received(model: ModelAdapter, logits: Logits, rows: int, ledger: Ledger) ->
             f"{model.name!r} returned logits of shape {tuple(logits.cond.shape)} and "
             f"{tuple(logits.uncond.shape)}; both must be {shape} (live rows, vocabulary)."
         )
-    if model.finite_logits and logits.permitted is None:
-        if logits.cond.dtype is torch.float32:
+    if model.finite_logits:  # no search for -inf, and so no wait for the device
+        if logits.permitted is None and logits.cond.dtype is torch.float32:
             return logits
-        cond = logits.cond.float()
+        cond = _masked(logits.cond, logits.permitted)
         same = logits.uncond is logits.cond
-        return Logits(cond, cond if same else logits.uncond.float(), None)
+        uncond = cond if same else _masked(logits.uncond, logits.permitted)
+        return Logits(cond, uncond, logits.permitted)
     clean, floored = sanitize(logits.cond, logits.uncond, logits.permitted)
     ledger.floored_logits += floored
     return clean
+
+
+def _masked(logits: Tensor, permitted: Tensor | None) -> Tensor:
+    logits = logits.float()
+    return logits if permitted is None else logits.masked_fill(~permitted, -torch.inf)
 
 
 def decode_step(

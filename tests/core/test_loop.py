@@ -96,11 +96,36 @@ def test_logits_of_a_wrong_shape_are_blamed_on_the_model(at: int) -> None:
         decode(Ragged(at=at), Strategy(), [CAT], n=2)
 
 
+@pytest.mark.parametrize("branch", [0, 1])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_logits_that_are_not_finite_are_reported_before_the_first_token(bad: float) -> None:
-    model = scripted(lambda prompt, tokens: (np.array([0.0, bad, 0.0, 0.0]), np.zeros(4)))
+def test_logits_that_are_not_finite_are_reported_before_the_first_token(
+    branch: int, bad: float
+) -> None:
+    def script(prompt: Prompt, tokens: tuple[int, ...]) -> tuple[Row, Row]:
+        pair = np.zeros(4), np.zeros(4)
+        pair[branch][1] = bad
+        return pair
+
     with pytest.raises(ContractError, match="not finite for the first token .*--dtype float32"):
-        decode(model, Strategy(), [CAT], n=2)
+        decode(scripted(script), Strategy(), [CAT], n=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("branches", [1, 2])
+def test_finite_logits_with_a_mask_need_no_search(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, branches: int
+) -> None:
+    """On a GPU the search waits for the device at each step; the result is the same without."""
+    model = evolve(SMALL, forbidden=5, dtype=dtype, branches=branches)
+    sampling = Sampling(guidance=2.0 if branches == 2 else 1.0)
+    monkeypatch.setattr(ReferenceModel, "finite_logits", property(lambda self: False))
+    searched = decode(model, Strategy(), [CAT, DOG], n=2, sampling=sampling)
+    monkeypatch.setattr(ReferenceModel, "finite_logits", property(lambda self: True))
+    monkeypatch.setattr("scalingar_fw.loop.sanitize", None)
+    trusted = decode(model, Strategy(), [CAT, DOG], n=2, sampling=sampling)
+    for one, other in zip(searched.trajectories, trusted.trajectories, strict=True):
+        assert one.tokens.tolist() == other.tokens.tolist()
+        assert one.signals["entropy"].tolist() == other.signals["entropy"].tolist()
 
 
 @pytest.mark.parametrize("branch", [0, 1])
