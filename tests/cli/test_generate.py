@@ -136,6 +136,7 @@ def test_on_a_terminal_the_bar_counts_tokens_live_candidates_and_prunings(monkey
     from scalingar_fw.cli import progress
 
     monkeypatch.setattr(progress, "_REFRESH_SECONDS", 0.0)
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal gets no bar
     stream = io.StringIO()
     with Bar(Console(file=stream, force_terminal=True, width=120)) as bar:
         bar.phase("loading")
@@ -411,6 +412,8 @@ def test_a_real_ctrl_c_in_a_real_process(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"SCALINGAR_LOAD_PLUGINS": "plugins,strategies", "OMP_NUM_THREADS": "1"},
+        # A shell's background job hands down an ignored SIGINT; a user's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert process.stderr is not None
     for line in process.stderr:
