@@ -14,6 +14,7 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.state import Chosen, Logits, candidate_field
+from scalingar_fw.statistics import constant
 
 #: A one-sided -inf becomes the row's maximum minus this (nats): e**-100 is still not zero in
 #: float32's subnormals, and guided logits and KL stay finite.
@@ -103,17 +104,17 @@ def compute_signals(logits: Logits, guided: Tensor | None = None) -> Signals:
     permitted = logits.permitted
     log_c = torch.log_softmax(logits.cond, -1)
     log_u = log_c if logits.uncond is logits.cond else torch.log_softmax(logits.uncond, -1)
-    p_c = log_c.exp()
+    p_c = torch.softmax(logits.cond, -1)  # cheaper than an exponential of what is at hand
     if guided is None:
         log_p, p = log_c, p_c
     else:
         log_p = torch.log_softmax(guided, -1)
-        p = log_p.exp()
+        p = torch.softmax(guided, -1)
     nats = _expectation(p, log_p, permitted).neg().clamp_min(0.0)
     vocab = logits.cond.shape[-1]
     scale = log_normalizer(permitted, vocab)
     if isinstance(scale, float):
-        entropy = nats / scale if scale > 0 else torch.zeros_like(nats)
+        entropy = nats / constant(scale) if scale > 0 else torch.zeros_like(nats)
     else:
         entropy = torch.where(scale > 0, nats / scale.clamp_min(1e-30), 0.0)
     entropy = entropy.clamp_max(1.0)
