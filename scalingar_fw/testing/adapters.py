@@ -29,7 +29,7 @@ _PROMPTS = (
     (Prompt(class_id=0), Prompt(class_id=1)),
 )
 #: Largest difference of logits, relative to the largest logit, that rounding may explain: five
-#: trained layers showed 2e-5 with some numbers of threads and batch shapes, mistakes show 1e-2.
+#: trained layers showed 2e-5 with some numbers of threads and batch shapes.
 _ROUNDING = {torch.float32: 5e-5, torch.float64: 1e-9}
 _HALF_ROUNDING = 3e-2
 MEMORY_SHARE = 0.15
