@@ -110,10 +110,11 @@ def order_of_rows_is_nothing(kind: str, component: Any, case: Case) -> None:
 
 
 def _order(case: Case, stream: int, count: int) -> np.ndarray:
-    order = np.arange(count)[::-1].copy()
+    order: np.ndarray = np.arange(count)[::-1].copy()
     if case.shuffle:
         case.random(stream).shuffle(order)
-    return order
+    found: np.ndarray[Any, Any] = order
+    return found
 
 
 @check("take-update", *STEPPING)
