@@ -113,8 +113,7 @@ def _order(case: Case, stream: int, count: int) -> np.ndarray:
     order: np.ndarray = np.arange(count)[::-1].copy()
     if case.shuffle:
         case.random(stream).shuffle(order)
-    found: np.ndarray[Any, Any] = order
-    return found
+    return order
 
 
 @check("take-update", *STEPPING)
