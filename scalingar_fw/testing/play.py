@@ -64,7 +64,7 @@ class Player:
         self.at = 0
         context = world.context(self.rows)
         try:
-            self.state = component.init(context)
+            self.state = watch(lambda: component.init(context), (context,))
         except ScalingarError as error:
             raise Refused(str(error)) from error
 

@@ -65,7 +65,7 @@ def signals_are_float32(kind: str, component: Any, case: Case) -> None:
     """Signals and scales are float32 on the input's device, one number for each live row.
 
     Whatever the model's own precision: half-precision confidences tie where they should not, and
-    a tensor made on the CPU stops a run on a GPU at its first step.
+    double ones cost twice the memory and do not exist on every device.
     """
     owner = contracts.name_of(component)
 

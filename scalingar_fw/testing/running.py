@@ -295,9 +295,9 @@ def replay(component: Any, path: str | Path) -> Outcome:
 
 def load_catalogue() -> None:
     """Import every module that registers checks."""
-    from scalingar_fw.testing import choosing, drawing, returning, stepping, whole
+    from scalingar_fw.testing import choosing, devices, drawing, returning, stepping, whole
 
-    assert all((choosing, drawing, returning, stepping, whole))
+    assert all((choosing, devices, drawing, returning, stepping, whole))
 
 
 def need_hypothesis() -> None:

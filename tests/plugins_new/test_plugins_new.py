@@ -30,7 +30,7 @@ def test_the_tests_of_a_generated_project_pass_as_generated(tmp_path: Path) -> N
         text=True,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "16 passed" in ran.stdout
+    assert "17 passed" in ran.stdout
 
 
 def test_a_generated_plugin_is_installable_and_found_by_its_entry_point(tmp_path: Path) -> None:

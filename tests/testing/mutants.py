@@ -68,6 +68,22 @@ class Half(Mean):
 
 
 @frozen
+class OnTheCpu(Mean):
+    """Makes its memory without a device."""
+
+    def init(self, context):
+        return torch.zeros(len(context.rows))
+
+
+@frozen
+class MeetsTheCpu(Mean):
+    """Multiplies by a table that it makes without a device."""
+
+    def update(self, state, signals, step):
+        return Confidence.of(signals.margin * torch.linspace(1, 1, len(step.rows))), state
+
+
+@frozen
 class AcrossPrompts(Mean):
     """Normalises over the whole batch."""
 
@@ -490,6 +506,8 @@ MUTANTS: list[tuple[Any, str]] = [
     (NanOnTies(), "estimator-finite"),
     (OutOfRange(), "estimator-finite"),
     (Half(), "estimator-float32"),
+    (OnTheCpu(), "estimator-device"),
+    (MeetsTheCpu(), "estimator-device"),
     (AcrossPrompts(), "estimator-prompts-apart"),
     (SecretCohort(), "estimator-take-update"),
     (PromptFieldMemory(), "estimator-take-update"),

@@ -21,7 +21,7 @@ def test_a_registered_name_passes() -> None:
     result = run("entropy", "--kind", "confidence", "--examples", "3")
     assert result.exit_code == 0, result.output
     assert "estimator-finite" in result.output
-    assert "14 passed" in result.output
+    assert "15 passed" in result.output
 
 
 def test_a_broken_component_in_a_file_exits_with_1_and_names_the_counter_example(
@@ -105,3 +105,44 @@ def test_a_target_that_means_nothing_is_refused_in_words(target: str, said: str)
     result = run(target)
     assert result.exit_code == 2
     assert said in result.output
+
+
+PLUGIN = """
+import torch
+from scalingar_fw import Confidence, Estimator, Strategy, hookimpl
+
+class Leaky(Estimator):
+    '''Writes into the signals.'''
+    def update(self, state, signals, step):
+        return Confidence.of(signals.margin.mul_(0.5)), state
+
+@hookimpl
+def scalingar_register(registry):
+    registry.add("strategy", "leaky", Strategy(name="leaky", confidence=Leaky()), "a broken part")
+"""
+
+
+def test_a_run_with_check_stops_at_a_broken_contract_and_names_it(tmp_path: Path) -> None:
+    plugin = tmp_path / "leaky.py"
+    plugin.write_text(PLUGIN)
+    common = ("--plugin", str(plugin), "--model", "scalingar_fw.testing:ReferenceModel", "-n", "2")
+
+    def generate(strategy: str, *words: str) -> Result:
+        words = ("generate", "a red circle", "--strategy", strategy, *common, *words)
+        return CliRunner().invoke(main, list(words))
+
+    assert generate("leaky", "--out", str(tmp_path / "silent")).exit_code == 0
+    result = generate("leaky", "--check", "--out", str(tmp_path / "loud"))
+    assert result.exit_code == 1
+    assert "Leaky changed its inputs in place" in result.output
+    assert not (tmp_path / "loud").exists(), "nothing is left half-written"
+
+
+def test_a_run_with_check_gives_the_same_picture_and_configuration(tmp_path: Path) -> None:
+    for folder, words in (("plain", ()), ("held", ("--check",))):
+        model = ("--model", "scalingar_fw.testing:ReferenceModel", "-n", "3", "--seed", "4")
+        given = ("generate", "a red circle", *model, "--out", str(tmp_path / folder), *words)
+        result = CliRunner().invoke(main, list(given))
+        assert result.exit_code == 0, result.output
+    for name in ("image.png", "config.yaml"):
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "held" / name).read_bytes()
