@@ -85,6 +85,7 @@ def decode(
     sampling: Sampling | None = None,
     hooks: Any = None,
     max_memory: int | None = None,
+    passes: int = 1,
 ) -> Decoded:
     """Decode `n` candidates for each prompt and choose one of each.
 
@@ -99,6 +100,7 @@ def decode(
         hooks: from `make_hooks`; no observers where None.
         max_memory: bytes for the candidates; where they do not fit together and the strategy
             looks at each alone, they are decoded in passes (memory.py).
+        passes: at least so many, whatever fits.
 
     Raises:
         ScalingarError: bad input, found before the first token.
@@ -110,12 +112,14 @@ def decode(
     check(model, sampling, prompts, n)
     seeds = check_seeds(seed, len(prompts))
     decoder = Decoder(model, strategy, sampling, tuple(prompts), seeds)
-    passes = passes_within(model, strategy, n=n, prompts=len(prompts), max_memory=max_memory)
+    split = passes_within(
+        model, strategy, n=n, prompts=len(prompts), max_memory=max_memory, passes=passes
+    )
     ledger, clock = Ledger(), Clock()
     trajectories: list[Trajectory] = []
     reset_peak(model.device)
     with torch.inference_mode():
-        for first, count in passes:
+        for first, count in split:
             state: DecodeState | None = start(decoder, n, ledger, clock, first, count)
             if first == 0:
                 hooks.on_decode_start(
@@ -138,7 +142,7 @@ def decode(
                     state = advance(decoder, state, ledger)
                     clock.mark("model")
             trajectories += recorder.trajectories()
-    if len(passes) > 1:
+    if len(split) > 1:
         trajectories.sort(key=lambda t: (t.prompt, t.candidate))
     chosen = choose(decoder, trajectories)
     clock.mark("select")
@@ -273,20 +277,20 @@ def decode_step(
     proposal, sampler = strategy.sampler.propose(
         state.sampler, guided, confidence, step, decoder.sampling
     )
-    state = evolve(state, confidence=memory, guidance=guidance, scale=scale)
     log_p_guided = torch.log_softmax(guided, -1)
     if proposal.parent is not None:
         parent = proposal.parent
+        state = evolve(state, confidence=memory, guidance=guidance, scale=scale)
         state, step = _follow(decoder, state, proposal, recorder, hooks)
+        memory, guidance, scale = state.confidence, state.guidance, state.scale
         signals, confidence = take(signals, parent), take(confidence, parent)
         log_p_guided = log_p_guided.index_select(0, parent)
-    state = evolve(state, sampler=sampler)  # the children's already, where there are parents
     state.tokens[:, state.step] = proposal.token
     ledger.tokens += len(state.rows)
 
     # Commit what was chosen; then, with everything known, who may stay.
     chosen = signals.commit(proposal.token, log_p_guided)
-    confidence, memory = strategy.confidence.commit(state.confidence, confidence, chosen, step)
+    confidence, memory = strategy.confidence.commit(memory, confidence, chosen, step)
     verdict, termination = strategy.termination.update(state.termination, confidence, step)
 
     record = StepRecord(
@@ -306,14 +310,22 @@ def decode_step(
             "rebound": confidence.rebound,
             "intrinsic": confidence.intrinsic,
             "drift": confidence.drift,
-            "scale": state.scale,
+            "scale": scale,
             **proposal.trace,
             **confidence.extra,
             **verdict.trace,
         },
     )
     recorder.add(record)
-    state = evolve(state, step=state.step + 1, confidence=memory, termination=termination)
+    state = evolve(
+        state,
+        step=state.step + 1,
+        scale=scale,
+        confidence=memory,
+        guidance=guidance,
+        termination=termination,
+        sampler=sampler,  # the children's already, where there are parents
+    )
     return state, record, verdict
 
 
@@ -391,7 +403,7 @@ def retire(
             f"prompt {emptied[0]} at step {record.index}: a policy must keep one (min_survivors)."
         )
     values = {k: v[leaving].tolist() for k, v in record.values.items()}
-    why = _reasons(verdict, leaving)
+    why = reasons_of(verdict, leaving)
     for place, row in enumerate(leaving.tolist()):
         status, reason = why[place]
         # An estimator may record something of its own under the name "step".
@@ -412,7 +424,7 @@ def retire(
     return take(state, keep)
 
 
-def _reasons(verdict: Verdict, leaving: np.ndarray[Any, Any]) -> list[tuple[Status, str]]:
+def reasons_of(verdict: Verdict, leaving: np.ndarray[Any, Any]) -> list[tuple[Status, str]]:
     """Status and sentence of each row that leaves."""
     why = [(verdict.status, verdict.reason)] * len(leaving)
     for other in reversed(verdict.exceptions):

@@ -117,12 +117,12 @@ def compute_signals(logits: Logits, guided: Tensor | None = None) -> Signals:
         entropy = nats / constant(scale) if scale > 0 else torch.zeros_like(nats)
     else:
         entropy = torch.where(scale > 0, nats / scale.clamp_min(1e-30), 0.0)
-    entropy = entropy.clamp_max(1.0)
+    entropy.clamp_max_(1.0)
     if vocab == 1:
         margin = torch.ones_like(nats)
     else:
         top = p.topk(2, dim=-1).values
-        margin = top[:, 0] - top[:, 1]
+        margin = torch.sub(*top.unbind(-1))
     kl = _expectation(p_c, log_c - log_u, permitted).clamp_min(0.0)
     return Signals(nats, entropy, margin, kl, log_c, log_u, permitted)
 

@@ -144,14 +144,20 @@ def gather_groups(values: Tensor, rows: Rows, fill: float) -> Tensor:
     return laid.masked_fill(rows.slots < 0, fill)
 
 
+@functools.cache
+def _place(q: float, count: int) -> tuple[int, int, float]:
+    """The q-quantile of `count` sorted numbers: two of them, and how far from first to second."""
+    position = np.float32(q) * np.float32(count - 1)
+    low = int(position)
+    return low, min(low + 1, count - 1), float(position) - low
+
+
 def group_quantile(values: Tensor, rows: Rows, q: float) -> Tensor:
     """The q-quantile of `values [N]` over each prompt's live rows, `[G]`; linear interpolation."""
     if rows.single:  # the usual case, on host numbers; float32, so that both ways agree bit by bit
         line = values.sort().values
-        position = np.float32(q) * np.float32(len(line) - 1)
-        low = int(position)
-        high = min(low + 1, len(line) - 1)
-        return torch.lerp(line[low : low + 1], line[high : high + 1], float(position) - low)
+        low, high, beyond = _place(q, len(line))
+        return torch.lerp(line[low : low + 1], line[high : high + 1], beyond)
     ordered = gather_groups(values, rows, math.inf).sort(-1).values
     position_g = q * (rows.live - 1).to(values.dtype)
     low_g = position_g.floor().long()
