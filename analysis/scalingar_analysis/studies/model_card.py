@@ -16,7 +16,7 @@ from attrs import evolve
 
 from scalingar_analysis.intervals import Estimate, estimate
 from scalingar_fw.benchmark import Benchmark
-from scalingar_fw.experiment import ItemResult, run_split
+from scalingar_fw.experiments.split import ItemResult, run_split
 from scalingar_fw.protocols import ModelAdapter
 from scalingar_fw.registry import default_registry
 from scalingar_fw.strategy import Strategy

@@ -24,7 +24,7 @@ from attrs import evolve
 from scalingar_analysis.intervals import auroc_within, estimate
 from scalingar_analysis.replay import replay
 from scalingar_fw.benchmark import Benchmark
-from scalingar_fw.experiment import ItemResult, run_split
+from scalingar_fw.experiments.split import ItemResult, run_split
 from scalingar_fw.protocols import ModelAdapter
 from scalingar_fw.registry import default_registry
 from scalingar_fw.result import Status

@@ -1,0 +1,64 @@
+"""A unit of work: a model, a strategy, n and a seed over one block of items, named by its content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from scalingar_fw.benchmark import Item
+from scalingar_fw.composition import canonical
+from scalingar_fw.noise import Prompt
+
+
+@frozen(eq=False)
+class Unit:
+    """`config`: plain data, all that the unit's content follows from; `label`: how tables call the
+    strategy, which is not part of the key."""
+
+    label: str
+    config: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """sha256 over the configuration, names of strategies and their default n left out."""
+        strategy = self.config["strategy"]
+        parts = {k: v for k, v in strategy.items() if k not in ("name", "default_n")}
+        relevant = {**self.config, "strategy": parts}
+        return hashlib.sha256(canonical(relevant).encode()).hexdigest()
+
+    @property
+    def items(self) -> list[tuple[int, Item]]:
+        """Its items with their places in the split."""
+        return [
+            (
+                entry["item"],
+                Item(
+                    Prompt(entry["text"], entry["class_id"], entry["negative"]),
+                    entry["task"],
+                    entry["cluster"],
+                    entry["replica"],
+                ),
+            )
+            for entry in self.config["items"]
+        ]
+
+    @property
+    def candidates(self) -> int:
+        """Candidates that it starts with."""
+        return int(self.config["n"]) * len(self.config["items"])
+
+
+def item_data(place: int, item: Item) -> dict[str, Any]:
+    """An item as plain data, with its place in the split."""
+    return {
+        "item": place,
+        "text": item.prompt.text,
+        "class_id": item.prompt.class_id,
+        "negative": item.prompt.negative,
+        "task": item.task,
+        "cluster": item.cluster,
+        "replica": item.replica,
+    }
