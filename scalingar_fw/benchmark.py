@@ -1,14 +1,24 @@
-"""A benchmark: prompts, a scorer and tags. A new one is a page that implements `Benchmark`."""
+"""A benchmark: prompts, a scorer and tags. A new one is a page that implements `Benchmark`.
+
+Some benchmarks are judged by software (or people) elsewhere: they say so in `judged_elsewhere`,
+lay images out as the official evaluator reads them, and read its results (`OfficialFiles`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
+from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.noise import Prompt
+
+if TYPE_CHECKING:
+    from scalingar_fw.registry import Registry
 
 
 @frozen
@@ -28,7 +38,11 @@ class Item:
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """Prompts and a scorer."""
+    """Prompts and a scorer.
+
+    Two attributes are optional: `judged_elsewhere`, a sentence for benchmarks whose `score` cannot
+    judge (see there), and `scorer`, text that identifies what judges where that is configurable.
+    """
 
     name: str
     splits: Sequence[str]
@@ -38,5 +52,87 @@ class Benchmark(Protocol):
         ...
 
     def score(self, items: Sequence[Item], images: np.ndarray[Any, Any]) -> Sequence[float]:
-        """A score in [0, 1] for each of `images [K, H, W, 3]` uint8 (1 is correct)."""
+        """A score in [0, 1] for each of `images [K, H, W, 3]` uint8 (1 is correct).
+
+        NaN where nobody here can judge: the image waits for an official evaluator.
+        """
         ...
+
+
+@frozen
+class Sample:
+    """One image of a run as an official evaluator sees it.
+
+    `index`: of the item in its split. `number`: which of the item's `total` samples, from 0; a
+    run has one for each seed.
+    """
+
+    index: int
+    item: Item
+    seed: int
+    number: int = 0
+    total: int = 1
+
+
+@runtime_checkable
+class OfficialFiles(Protocol):
+    """What a benchmark with an official evaluator has beside `Benchmark`. Paths are relative to
+    the exported folder, with `/` between their parts."""
+
+    def place(self, split: str, sample: Sample, model: str) -> str:
+        """Where the official evaluator looks for this image (a PNG)."""
+        ...
+
+    def companions(self, split: str, samples: Sequence[Sample], model: str) -> Mapping[str, str]:
+        """Text files that it wants beside the images: path and content."""
+        ...
+
+    def instructions(self, folder: Path, model: str) -> str:
+        """What to run next, for people."""
+        ...
+
+    def read_results(self, path: Path) -> Mapping[str, float]:
+        """The evaluator's results: a score in [0, 1] by the place of the image that it judged.
+
+        Raises:
+            ScalingarError: no file of that kind; names the line and the field.
+        """
+        ...
+
+
+def judged_elsewhere(benchmark: Benchmark) -> str:
+    """Why `score` cannot judge, as a sentence with the way out; empty where it can."""
+    return str(getattr(benchmark, "judged_elsewhere", "") or "")
+
+
+def make_benchmark(
+    registry: Registry, name: str, options: Mapping[str, Any] | None = None
+) -> Benchmark:
+    """A registered benchmark with its own options, such as where the official files are.
+
+    Raises:
+        ScalingarError: an unknown name or option, with the nearest one.
+    """
+    entry = registry.find("benchmark", name)
+    cls, given = entry.load(), dict(options or {})
+    accepted = [p for p in inspect.signature(cls).parameters if p not in ("name", "splits")]
+    for key in given:
+        if key not in accepted:
+            raise unknown_name(f"option of benchmark {entry.name!r}", key, accepted)
+    made = cls(**given)
+    if not isinstance(made, Benchmark):
+        raise ScalingarError(
+            f"benchmark {entry.full_name!r} lacks name, splits, items or score: report this to "
+            "its plugin's author."
+        )
+    return made
+
+
+def with_replicas(items: Sequence[Item]) -> list[Item]:
+    """`items` with `replica` counting those of equal prompts, so that they are different draws."""
+    seen: dict[Prompt, int] = {}
+    out = []
+    for item in items:
+        out.append(evolve(item, replica=seen.get(item.prompt, 0)))
+        seen[item.prompt] = seen.get(item.prompt, 0) + 1
+    return out
