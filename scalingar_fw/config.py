@@ -18,6 +18,7 @@ from attrs import field, frozen
 
 from scalingar_fw.composition import build, canonical, describe, scalar
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.memory import parse_bytes
 from scalingar_fw.noise import Prompt, check_seed
 from scalingar_fw.params import Rule, rules
 from scalingar_fw.sampling import Sampling
@@ -32,10 +33,13 @@ _NUMBERS = {
     "n": Rule("candidates per prompt", ge=1, kind=int),
     "seed": Rule("keys all randomness", ge=0, kind=int),
     "batch": Rule("prompts decoded together", ge=1, kind=int),
+    "passes": Rule("parts in which a prompt's candidates are decoded", ge=1, kind=int),
     **rules(Sampling),
 }
 #: Every key that a configuration file may hold.
-KEYS = ("prompt", "prompts", *_TEXTS, "strategy", "set", *_NUMBERS)
+KEYS = ("prompt", "prompts", *_TEXTS, "options", "strategy", "set", *_NUMBERS, "max_memory")
+#: What a person's file may hold and a run's has resolved into other keys.
+_REQUESTS = {"set": "settings", "max_memory": "max_memory"}
 
 
 @frozen
@@ -44,7 +48,9 @@ class RunConfig:
 
     `strategy`: as `describe(..., full=True)` gives it. `model_hash`: the weights' fingerprint.
     `batch`: prompts that share a forward batch; matrix products round with the batch's shape, so
-    it belongs to what makes a run repeatable to the byte.
+    it belongs to what makes a run repeatable to the byte, and so does `passes`, the parts in which
+    each prompt's candidates are decoded (both follow from `max_memory`, where one was stated).
+    `options`: of the model's loader; what they change is in `model_hash` (preparing.identity).
     """
 
     model: str
@@ -56,6 +62,8 @@ class RunConfig:
     device: str
     dtype: str
     batch: int = 1
+    passes: int = 1
+    options: Mapping[str, Any] = field(factory=dict)
     weights: str | None = None
     model_hash: str | None = None
 
@@ -63,13 +71,14 @@ class RunConfig:
         """sha256 over the fields that can change the result, and only those.
 
         Left out: names of strategies (labels), `default_n` (`n` is resolved), the folder of the
-        weights (their hash is in), which of several GPUs. Kept: the device's type and the dtype,
+        weights and the loader's options (their hash is in), which of several GPUs. Kept: the device's type and the dtype,
         since both round.
         """
         parts = {k: v for k, v in self.strategy.items() if k not in ("name", "default_n")}
+        unhashed = [self.weights, dict(self.options)] if self.options else self.weights
         relevant = {
             "version": RESULT_VERSION,
-            "model": [self.model, self.model_hash or self.weights],
+            "model": [self.model, self.model_hash or unhashed],
             "strategy": parts,
             "prompts": [attrs.astuple(p, filter=lambda a, _: a.init) for p in self.prompts],
             "n": self.n,
@@ -79,6 +88,8 @@ class RunConfig:
             "dtype": self.dtype,
             "batch": min(self.batch, len(self.prompts)),
         }
+        if min(self.passes, self.n) > 1:
+            relevant["passes"] = min(self.passes, self.n)
         return hashlib.sha256(canonical(relevant).encode()).hexdigest()
 
     @property
@@ -93,6 +104,7 @@ class RunConfig:
             **({"prompt": prompts[0]} if len(prompts) == 1 else {"prompts": prompts}),
             "model": self.model,
             "weights": self.weights,
+            "options": dict(self.options) or None,
             "model_hash": self.model_hash,
             "n": self.n,
             "seed": self.seed,
@@ -100,6 +112,7 @@ class RunConfig:
             "device": self.device,
             "dtype": self.dtype,
             "batch": self.batch,
+            "passes": self.passes if self.passes > 1 else None,
             "strategy": dict(self.strategy),
         }
         return {k: v for k, v in data.items() if v is not None}
@@ -111,6 +124,11 @@ class RunConfig:
         missing = [k for k in ("prompts", "model", "strategy", "n", "seed") if k not in given]
         if missing:
             raise ScalingarError(f"{where} is not a run's configuration: it lacks {missing[0]!r}.")
+        for key, argument in _REQUESTS.items():
+            if argument in given:
+                raise ScalingarError(
+                    f"{where} is not a run's configuration: it holds {key!r}, which a run resolves."
+                )
         sampling = Sampling(**{k: given.pop(k) for k in _SAMPLING if k in given})
         return cls(sampling=sampling, **{"device": "cpu", "dtype": "float32", **given})
 
@@ -203,6 +221,13 @@ def parse_settings(data: Any, where: str) -> dict[str, Any]:
             if not isinstance(value, Mapping):
                 raise ScalingarError(f"{where}: set must map settings to values.")
             out["settings"] = {str(k): v for k, v in value.items()}
+        elif key == "options":
+            if not isinstance(value, Mapping):
+                raise ScalingarError(f"{where}: options must map a loader's options to values.")
+            out[key] = {str(k): v for k, v in value.items()}
+        elif key == "max_memory":
+            parse_bytes(value, f"{where}: max_memory")
+            out[key] = value
         elif key == "strategy":
             if not isinstance(value, (str, Mapping)):
                 raise ScalingarError(f"{where}: strategy={value!r} must be a name or a mapping.")

@@ -12,6 +12,7 @@ from attrs import evolve
 
 from scalingar_fw.hooks import make_hooks
 from scalingar_fw.loop import decode, to_images
+from scalingar_fw.memory import is_out_of_memory, out_of_memory
 from scalingar_fw.noise import Prompt
 from scalingar_fw.outcome import Candidate, Generation
 from scalingar_fw.passive import checked
@@ -36,19 +37,27 @@ def run_plan(
     config = plan.config
     for first in range(0, len(plan.prompts), config.batch):
         prompts = plan.prompts[first : first + config.batch]
-        decoded = decode(
-            plan.model,
-            strategy,
-            prompts,
-            n=config.n,
-            seed=config.seed,
-            sampling=config.sampling,
-            hooks=hooks,
-        )
-        start = time.perf_counter()
-        # The answers alone and together: the same call whatever is looked at later, so the same
-        # bytes.
-        answers = to_images(plan.model, [decoded.answer(p) for p in range(len(prompts))], hooks)
+        try:
+            decoded = decode(
+                plan.model,
+                strategy,
+                prompts,
+                n=config.n,
+                seed=config.seed,
+                sampling=config.sampling,
+                hooks=hooks,
+                passes=config.passes,
+            )
+            start = time.perf_counter()
+            # The answers alone and together: the same call whatever is looked at later, so the
+            # same bytes.
+            answers = to_images(plan.model, [decoded.answer(p) for p in range(len(prompts))], hooks)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise out_of_memory(
+                plan.model, strategy, n=-(-config.n // config.passes), prompts=len(prompts)
+            ) from error
         decoded.ledger.seconds["image"] = time.perf_counter() - start
         for place, prompt in enumerate(prompts):
             mine = [i for i, t in enumerate(decoded.trajectories) if t.prompt == place]
@@ -92,8 +101,11 @@ class Options(TypedDict, total=False):
     observers: Sequence[object]
     settings: Mapping[str, Any] | None
     weights: str | Path | None
+    options: Mapping[str, Any] | None
     model_hash: str | None
     batch: int | None
+    max_memory: str | int | None
+    passes: int | None
     registry: Registry | None
     check: bool
 
@@ -120,8 +132,11 @@ def generate(
     observers: Sequence[object] = (),
     settings: Mapping[str, Any] | None = None,
     weights: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
     model_hash: str | None = None,
     batch: int | None = None,
+    max_memory: str | int | None = None,
+    passes: int | None = None,
     registry: Registry | None = None,
     check: bool = False,
 ) -> Generation | list[Generation]:
@@ -139,8 +154,13 @@ def generate(
         observers: objects with event methods (`on_token`, ...); they watch and change nothing.
         settings: dotted settings of the strategy, `{"termination.quantile": 0.2}`.
         weights: the model's weights, where it takes any.
+        options: of the model's loader, `{"scripted_decoder": "decoder.jit"}`.
         model_hash: the fingerprint that the weights must have.
         batch: prompts that share a forward batch; by n and the model's size where None.
+        max_memory: for the candidates of a batch, beside the weights: "8GiB" or bytes. `batch` and
+            `passes` follow from it; a strategy that compares candidates is refused where they do
+            not fit together.
+        passes: decode each prompt's candidates in so many parts, one after the other.
         registry: what names mean; the installed plugins where None.
         check: hold every component to its contract at every step, at twice its cost.
 
@@ -162,8 +182,11 @@ def generate(
         dtype=dtype,
         settings=settings,
         weights=weights,
+        options=options,
         model_hash=model_hash,
         batch=batch,
+        max_memory=max_memory,
+        passes=passes,
         registry=registry,
     )
     results = list(run_plan(plan, observers, check))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 
+import torch
 from attrs import frozen
 
 from scalingar_fw.errors import ScalingarError
@@ -38,7 +39,7 @@ _UNITS = {
 }
 
 
-def parse_bytes(text: str | int) -> int:
+def parse_bytes(text: str | int, what: str = "max_memory") -> int:
     """Bytes out of "8GiB", "500 MB", "2g" or a number.
 
     Raises:
@@ -51,11 +52,11 @@ def parse_bytes(text: str | int) -> int:
         unit = found[2].lower() if found else "?"
         if found is None or (unit and unit not in _UNITS):
             raise ScalingarError(
-                f"max_memory={text!r} must be a size such as 8GiB, 500MB or a number of bytes."
+                f"{what}={text!r} must be a size such as 8GiB, 500MB or a number of bytes."
             )
         size = int(float(found[1]) * _UNITS.get(unit, 1))
     if size < 1:
-        raise ScalingarError(f"max_memory={text!r} must be more than nothing.")
+        raise ScalingarError(f"{what}={text!r} must be more than nothing.")
     return size
 
 
@@ -132,24 +133,31 @@ def passes_within(
     n: int,
     prompts: int = 1,
     max_memory: int | None = None,
+    passes: int = 1,
 ) -> list[tuple[int, int]]:
     """How to decode `n` candidates of each of `prompts` prompts: (first candidate, count) by pass.
 
-    One pass without a budget, or where everything fits. Passes are as equal as they can be.
+    At least `passes` of them; one without a budget, or where everything fits. They are as equal as
+    they can be.
 
     Raises:
         ScalingarError: a strategy that compares candidates does not fit, or not even one
             candidate does; with the sum and what to change.
     """
+    partner = interacting(strategy)
+    if passes > 1 and n > 1 and partner is not None:
+        raise ScalingarError(
+            f"passes={passes}: the {partner} of strategy {strategy.name!r} compares candidates, so "
+            "they must be decoded together: use passes=1."
+        )
     if max_memory is None:
-        return [(0, n)]
+        return _equal(n, passes)
     cost = Cost.of(model, strategy)
     fit = cost.most(max_memory // prompts)
     if fit >= n:
-        return [(0, n)]
+        return _equal(n, passes)
     budget = f"max_memory={show_bytes(max_memory)}"
     each = f"each of {prompts} prompts that share a batch needs " if prompts > 1 else ""
-    partner = interacting(strategy)
     if partner is not None:
         options = [f"at least {show_bytes(prompts * cost.bytes(n))} of memory"]
         if fit:
@@ -166,7 +174,12 @@ def passes_within(
             f"Not one candidate of {model.name!r} fits {budget}: {each}{cost.arithmetic(1)}. "
             "Use more memory, a smaller image, half precision or fewer prompts in a batch."
         )
-    count = -(-n // fit)
+    return _equal(n, max(passes, -(-n // fit)))
+
+
+def _equal(n: int, passes: int) -> list[tuple[int, int]]:
+    """`n` candidates in `passes` parts (never an empty one): (first, count) of each."""
+    count = min(n, passes)
     bounds = [n * i // count for i in range(count + 1)]
     return [(a, b - a) for a, b in zip(bounds, bounds[1:], strict=False)]
 
@@ -177,3 +190,33 @@ def prompts_within(
     """How many of `prompts` prompts, with `n` candidates each, may share a batch (at least 1)."""
     each = Cost.of(model, strategy).bytes(n)
     return max(1, min(prompts, max_memory // max(1, each)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: on a GPU torch says so by type, on a CPU in words."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and (
+        "not enough memory" in said or "can't allocate memory" in said or "out of memory" in said
+    )
+
+
+def out_of_memory(
+    model: ModelAdapter, strategy: Strategy, *, n: int, prompts: int
+) -> ScalingarError:
+    """What to tell a user whose run did not fit after all, with the sum of its candidates."""
+    cost = Cost.of(model, strategy)
+    ways = ["--max-memory with less than what was free beside the weights"]
+    if prompts > 1:
+        ways.append("a smaller batch")
+    if n > 1:
+        ways.append("fewer candidates (-n)")
+    if model.dtype is torch.float32:
+        ways.append("half precision (--dtype bfloat16)")
+    each = f", for each of {prompts} prompts in a batch" if prompts > 1 else ""
+    return ScalingarError(
+        f"{model.device} has not enough memory for {n} candidates of {model.name!r}: beside the "
+        f"weights and the images at the end they take {cost.arithmetic(n)}{each}. "
+        f"Use {', or '.join(ways)}."
+    )

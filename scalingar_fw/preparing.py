@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import time
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,13 @@ import torch
 from attrs import evolve, field, frozen
 
 from scalingar_fw.composition import build, describe, import_named
-from scalingar_fw.config import RunConfig, check_number, to_prompt
+from scalingar_fw.config import RunConfig, canonical, check_number, to_prompt
 from scalingar_fw.device import dtype_name, resolve_device, resolve_dtype
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.loop import check
+from scalingar_fw.memory import parse_bytes, passes_within, prompts_within
 from scalingar_fw.noise import Prompt, check_seed
+from scalingar_fw.options import resolve_options
 from scalingar_fw.protocols import ModelAdapter
 from scalingar_fw.registry import Registry, default_registry
 from scalingar_fw.sampling import Sampling
@@ -60,8 +63,11 @@ def prepare(
     dtype: str | torch.dtype = "auto",
     settings: Mapping[str, Any] | None = None,
     weights: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
     model_hash: str | None = None,
     batch: int | None = None,
+    max_memory: str | int | None = None,
+    passes: int | None = None,
     registry: Registry | None = None,
 ) -> Plan:
     """Resolve what `generate` was asked for (its docstring describes the arguments).
@@ -75,16 +81,22 @@ def prepare(
     n = built.default_n if n is None else n
     check_number("n", n)
     check_seed(seed)
-    if batch is not None:
-        check_number("batch", batch)
+    for what, value in (("batch", batch), ("passes", passes)):
+        if value is not None:
+            check_number(what, value)
+    budget = None if max_memory is None else parse_bytes(max_memory)
+    if budget is not None and passes is not None:
+        raise ScalingarError("Give max_memory or passes, not both: passes follow from a budget.")
     chosen = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     given: dict[str, Any] = {k: v for k, v in chosen.items() if v is not None}
     Sampling(**given)
 
     start = time.perf_counter()
-    name, adapter = load_model(model, registry, device=device, dtype=dtype, weights=weights)
+    name, load = find_model(model, registry)
+    options = resolve_options(name, load, options or {}) if callable(load) else options or {}
+    adapter = load_adapter(name, load, device=device, dtype=dtype, weights=weights, options=options)
     seconds = time.perf_counter() - start
-    fingerprint = adapter.fingerprint()
+    fingerprint = identity(adapter, options)
     if model_hash is not None and model_hash != fingerprint:
         raise ScalingarError(
             f"model_hash: the configuration was made with weights {model_hash[:12]}..., but "
@@ -93,8 +105,19 @@ def prepare(
     sampling = evolve(adapter.preset, **given)
     check(adapter, sampling, wanted, n)
     if batch is None:
-        fitting = BATCH_BYTES // max(1, n * adapter.row_bytes())
-        batch = max(1, min(BATCH_ROWS // n, fitting, len(wanted)))
+        batch = max(1, min(BATCH_ROWS // n, len(wanted)))
+        if budget is None:
+            batch = max(1, min(batch, BATCH_BYTES // max(1, n * adapter.row_bytes())))
+        else:
+            batch = prompts_within(adapter, built, n=n, prompts=batch, max_memory=budget)
+    split = passes_within(
+        adapter,
+        built,
+        n=n,
+        prompts=min(batch, len(wanted)),
+        max_memory=budget,
+        passes=passes or 1,
+    )
     for first in range(0, len(wanted), batch):
         if len(wanted) > batch:  # a word nobody knows in line 500 must not cost 499 images
             adapter.encode(wanted[first : first + batch])
@@ -108,6 +131,8 @@ def prepare(
         device=str(adapter.device),
         dtype=dtype_name(adapter.dtype),
         batch=batch,
+        passes=len(split),
+        options=options,
         weights=None if weights is None else str(Path(weights).resolve()),
         model_hash=fingerprint,
     )
@@ -131,52 +156,92 @@ def load_model(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     weights: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[str, ModelAdapter]:
     """The adapter for a registered name, a `"module:load"` path, or an adapter itself; its name.
 
-    A registered model is a function `load(*, device, dtype, weights=...)`. `dtype` is passed only
-    where the user named one, or where the function has no default: "auto" is the model's choice.
+    A registered model is a function `load(*, device, dtype, weights=...)`; what else it takes are
+    `options`. `dtype` is passed only where the user named one, or where the function has no
+    default: "auto" is the model's choice.
     """
+    name, load = find_model(model, registry)
+    given = resolve_options(name, load, options or {}) if callable(load) else options or {}
+    return name, load_adapter(
+        name, load, device=device, dtype=dtype, weights=weights, options=given
+    )
+
+
+def find_model(model: str | ModelAdapter, registry: Registry) -> tuple[str, Any]:
+    """A model's full name, and its loader or the adapter itself."""
     if not isinstance(model, str):
-        _ready(model, device, dtype, weights)
-        return getattr(model, "name", type(model).__name__), _checked(model, repr(model))
+        return getattr(model, "name", type(model).__name__), model
     if ":" in model:
-        name, load = model, import_named(model)
-    else:
-        entry = registry.find("model", model)
-        name, load = entry.full_name, entry.load()
+        return model, import_named(model)
+    entry = registry.find("model", model)
+    return entry.full_name, entry.load()
+
+
+def load_adapter(
+    name: str,
+    load: Any,
+    *,
+    device: str | torch.device,
+    dtype: str | torch.dtype,
+    weights: str | Path | None,
+    options: Mapping[str, Any],
+) -> ModelAdapter:
+    """Call a loader with options that `resolve_options` gave; an adapter is passed on, checked."""
     if not isinstance(load, type) and not callable(load):
-        return name, _checked(load, name)
+        _ready(load, device, dtype, weights or options)
+        return _checked(load, name)
     accepted = inspect.signature(load).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
-    options: dict[str, Any] = {"device": resolve_device(device)}
+    given: dict[str, Any] = {"device": resolve_device(device), **options}
     wanted = resolve_dtype(dtype)
     if wanted is not None:
-        options["dtype"] = wanted
+        given["dtype"] = wanted
     elif "dtype" in accepted and accepted["dtype"].default is inspect.Parameter.empty:
-        options["dtype"] = "auto"
+        given["dtype"] = "auto"
     if weights is not None:
         if "weights" not in accepted and not anything:
             raise ScalingarError(f"model {name!r} takes no weights: leave --weights out.")
         if not Path(weights).exists():
             raise ScalingarError(f"weights={str(weights)!r} does not exist.")
-        options["weights"] = Path(weights)
+        given["weights"] = Path(weights)
     try:
-        adapter = load(**options)
+        adapter = load(**given)
     except ScalingarError:
         raise
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ScalingarError(f"model {name!r} could not be loaded: {error}") from error
-    return name, _checked(adapter, name)
+    except TypeError as error:
+        if not (anything and options):  # then it is the loader's own mistake
+            raise
+        raise ScalingarError(f"model {name!r} could not be loaded: {error}") from error
+    return _checked(adapter, name)
 
 
-def _ready(model: Any, device: Any, dtype: Any, weights: Any) -> None:
+def identity(adapter: ModelAdapter, options: Mapping[str, Any]) -> str:
+    """A hash of the weights and of what a loader's options change.
+
+    An adapter with `settings` hashes what its options resolved to (see
+    `ModelAdapter.fingerprint`), so that naming a folder differently changes nothing. Of another
+    one nothing is known: all its options count.
+    """
+    fingerprint = adapter.fingerprint()
+    if not options or hasattr(adapter, "settings"):
+        return fingerprint
+    return hashlib.sha256(canonical([fingerprint, options]).encode()).hexdigest()
+
+
+def _ready(model: Any, device: Any, dtype: Any, more: Any) -> None:
     """An adapter is loaded already: what is asked for must be what it is."""
     same_device = str(device) in ("auto", str(getattr(model, "device", device)))
     wanted = resolve_dtype(dtype)
-    if not same_device or wanted not in (None, getattr(model, "dtype", wanted)) or weights:
+    if not same_device or wanted not in (None, getattr(model, "dtype", wanted)) or more:
         raise ScalingarError(
-            f"model={model!r} is loaded already: choose device, dtype and weights when making it."
+            f"model={model!r} is loaded already: choose device, dtype, weights and options when "
+            "making it."
         )
 
 

@@ -281,7 +281,12 @@ class ModelAdapter(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """A hash of the weights: part of every run's identity."""
+        """A hash of the weights: part of every run's identity.
+
+        An adapter whose loader has options may have a mapping `settings` of what they resolved
+        to (plain data, recorded in `run.json`); then all that changes a result must be in this
+        hash. Without it, a run's identity holds the options as they were given.
+        """
         ...
 
     def encode(self, prompts: Sequence[Prompt]) -> Any:

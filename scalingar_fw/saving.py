@@ -117,6 +117,7 @@ def report(run: Generation, total_seconds: float | None = None) -> dict[str, Any
             "dtype": config.dtype,
             "grid": [run.grid.rows, run.grid.cols],
             "vocab_size": run.model.vocab_size,
+            "settings": dict(getattr(run.model, "settings", {})),
         },
         "candidates": candidates,
         "key": config.key(),

@@ -74,6 +74,18 @@ _SEED = click.IntRange(0, 2**64 - 1)
     help="The model's weights, where it takes any.",
 )
 @click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the model's loader, such as t5=DIR or preset=NAME (repeatable).",
+)
+@click.option(
+    "--max-memory",
+    metavar="SIZE",
+    help="Memory for the candidates beside the weights, such as 8GiB; decodes them in parts.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -92,6 +104,7 @@ def generate(
     negative: str | None,
     prompts_file: Path | None,
     settings: tuple[str, ...],
+    options: tuple[str, ...],
     config: Path | None,
     out: Path | None,
     overwrite: bool,
@@ -126,19 +139,19 @@ def generate(
 
         if out is not None:
             check_target(out, overwrite)
-        options = read_settings(config) if config is not None else {}
-        merge(options, flags, settings)
+        given = read_settings(config) if config is not None else {}
+        merge(given, flags, settings, options)
         if one:
-            options["prompts"] = [one]
+            given["prompts"] = [one]
         elif prompts_file is not None:
             from scalingar_fw.cli.prompts import read_prompts
 
-            options["prompts"] = read_prompts(prompts_file)
-        if "prompts" not in options:
+            given["prompts"] = read_prompts(prompts_file)
+        if "prompts" not in given:
             raise click.UsageError(
                 "Missing PROMPT: give one, --prompts FILE, or a --config with it."
             )
-        plan = prepare(registry=registry, **options)
+        plan = prepare(registry=registry, **given)
         folder = saving.default_folder(plan, prompts_file) if out is None else out
         with new_folder(folder, overwrite) as place:
             many = prompts_file is not None or len(plan.prompts) > 1
@@ -161,26 +174,46 @@ def share_cores() -> None:
         os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
-def merge(options: dict[str, Any], flags: dict[str, Any], settings: tuple[str, ...]) -> None:
+def merge(
+    options: dict[str, Any],
+    flags: dict[str, Any],
+    settings: tuple[str, ...],
+    loader: tuple[str, ...] = (),
+) -> None:
     """Lay the flags that were given over a file's `options`."""
     given = {k: v for k, v in flags.items() if v is not None}
     if "model" in given:  # the file's weights are another model's
         options.pop("weights", None)
-    if "model" in given or "weights" in given:
+        options.pop("options", None)
+    if "model" in given or "weights" in given or loader:
         options.pop("model_hash", None)
+    if "max_memory" in given:  # what the file holds followed from its own budget
+        options.pop("batch", None)
+        options.pop("passes", None)
     options.update(given)
     if settings:
         options["settings"] = {**options.get("settings", {}), **parse_set(settings)}
+    if loader:
+        options["options"] = {**options.get("options", {}), **parse_options(loader)}
 
 
 def parse_set(pairs: tuple[str, ...]) -> dict[str, str]:
     """`("a.b=1",)` as `{"a.b": "1"}`."""
+    return _pairs("--set", pairs, "termination.quantile=0.2")
+
+
+def parse_options(pairs: tuple[str, ...]) -> dict[str, str]:
+    """`("t5=DIR",)` as `{"t5": "DIR"}`."""
+    return _pairs("--option", pairs, "t5=DIR")
+
+
+def _pairs(flag: str, pairs: tuple[str, ...], example: str) -> dict[str, str]:
     out: dict[str, str] = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key.strip():
             raise ScalingarError(
-                f"--set {pair!r} must have the form key=value, such as termination.quantile=0.2."
+                f"{flag} {pair!r} must have the form key=value, such as {example}."
             )
         out[key.strip()] = value.strip()
     return out

@@ -316,6 +316,7 @@ CHANGES = {
     ),
     "device": st.sampled_from(["cuda", "cuda:1", "mps"]),
     "dtype": st.sampled_from(["bfloat16", "float16"]),
+    "passes": st.integers(1, 4),  # of 4 candidates: they share forward batches, which round
 }
 
 
@@ -334,12 +335,15 @@ def test_fields_that_cannot_change_a_result_leave_the_key_alone(registry):
         evolve(before, device="cuda:1"),  # which of several GPUs
         evolve(before, device="cuda"),
         evolve(before, batch=9),  # one prompt is one batch
+        evolve(before, options={"t5": "/else/where"}),  # what they change is in the hash
         evolve(before, sampling=Sampling(guidance=1.5, temperature=1)),  # 1 is 1.0
         config(evolve(BASE, name="other", default_n=3), registry, device="cuda:0"),  # labels
         config(evolve(BASE, confidence=Outer(first=1)), registry, device="cuda:0"),
     ]
     assert {c.key() for c in same} == {before.key()}
-    covered = {"weights", "device", "batch", "sampling", "strategy"} | CHANGES.keys()
+    one = evolve(before, n=1)
+    assert evolve(one, passes=3).key() == one.key()  # one candidate is one pass
+    covered = {"weights", "options", "device", "batch", "sampling", "strategy"} | CHANGES.keys()
     assert covered == {a.name for a in attrs.fields(RunConfig)}, "a new field needs a decision"
 
 
@@ -348,6 +352,19 @@ def test_how_prompts_share_batches_changes_the_key_since_it_changes_rounding(reg
     keys = {config(registry=registry, prompts=two, batch=b).key() for b in (1, 2)}
     assert len(keys) == 2
     assert config(registry=registry, model_hash=None).key() not in keys
+
+
+def test_without_a_hash_of_the_weights_the_loaders_options_are_in_the_key(registry):
+    keys = {
+        config(registry=registry, model_hash=None, options=options).key()
+        for options in ({}, {"image_size": 256}, {"image_size": 512})
+    }
+    assert len(keys) == 3
+
+
+def test_a_runs_configuration_survives_yaml_with_options_and_passes(registry):
+    before = config(registry=registry, options={"ratio": "4:3", "official": True}, passes=3)
+    assert RunConfig.from_yaml(before.to_yaml()) == before
 
 
 def other_value(rule: Rule, value: object) -> object:
@@ -422,6 +439,9 @@ def test_yaml_names_the_command_and_is_plain(registry):
         ("prompts: [{text: a, colour: red}]", ["colour"]),
         ("strategy: 3", ["strategy=3"]),
         ("set: [a]", ["set"]),
+        ("options: t5=DIR", ["options must map"]),
+        ("max_memory: plenty", ["max_memory='plenty'", "8GiB"]),
+        ("passes: 0", ["passes=0"]),
         ("model: 3", ["model=3"]),
         ("n: 1\nn: 2", ["line 2", "twice"]),
         ("n: [", ["line"]),
@@ -459,4 +479,7 @@ def test_prompts_are_text_or_mappings():
 
 def test_a_trace_of_configuration_must_be_complete():
     refused(lambda: RunConfig.from_data({"model": "x"}), "prompts")
+    whole = {"prompt": "a", "model": "x", "strategy": "base", "n": 1, "seed": 0}
+    refused(lambda: RunConfig.from_data(whole | {"max_memory": "1g"}), "'max_memory'", "resolves")
+    refused(lambda: RunConfig.from_data(whole | {"set": {"a": 1}}), "'set'")
     assert math.isnan(load_yaml(".nan", "x"))

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from attrs import frozen
 
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.loop import decode
-from scalingar_fw.memory import Cost, parse_bytes, passes_within, prompts_within, show_bytes
+from scalingar_fw.memory import (
+    Cost,
+    is_out_of_memory,
+    parse_bytes,
+    passes_within,
+    prompts_within,
+    show_bytes,
+)
 from scalingar_fw.noise import Prompt
 from scalingar_fw.strategy import NeverTerminate, Strategy
 from scalingar_fw.testing import ReferenceModel
@@ -56,6 +64,16 @@ def test_passes_cover_every_candidate_once_and_fit() -> None:
             assert len(passes) == -(-n // fitting)
 
 
+def test_passes_can_be_asked_for_without_a_budget() -> None:
+    assert passes_within(MODEL, BASE, n=5, passes=2) == [(0, 2), (2, 3)]
+    assert passes_within(MODEL, BASE, n=2, passes=9) == [(0, 1), (1, 1)]
+    budget = Cost.of(MODEL, BASE).bytes(1)
+    assert len(passes_within(MODEL, BASE, n=5, passes=2, max_memory=budget)) == 5
+    assert passes_within(MODEL, COMPARING, n=1, passes=3) == [(0, 1)]
+    with pytest.raises(ScalingarError, match="passes=2: the termination Comparing"):
+        passes_within(MODEL, COMPARING, n=5, passes=2)
+
+
 def test_without_a_budget_there_is_one_pass() -> None:
     assert passes_within(MODEL, COMPARING, n=8) == [(0, 8)]
 
@@ -96,3 +114,15 @@ def test_sizes_are_read_as_people_write_them(text: str | int, size: int) -> None
 def test_other_texts_are_no_sizes(text: str) -> None:
     with pytest.raises(ScalingarError, match="max_memory"):
         parse_bytes(text)
+
+
+def test_memory_that_runs_out_is_recognised_by_type_and_by_words() -> None:
+    def allocate() -> None:
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+    with pytest.raises(RuntimeError) as error:
+        allocate()
+    assert is_out_of_memory(error.value), "what a CPU says"
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,6 @@ from scalingar_fw.errors import ScalingarError
 
 if TYPE_CHECKING:
     from scalingar_fw.protocols import ModelAdapter
-    from scalingar_fw.registry import Entry
 
 #: Steps of the smoke decode: enough to see a cache that is written and read.
 SMOKE_STEPS = 4
@@ -75,63 +74,28 @@ def check(
 
     Exit code 2 and one message where something does not fit.
     """
-    entry = app_of(ctx).registry.find("model", name)
+    from scalingar_fw.cli.generate import parse_options
+    from scalingar_fw.preparing import load_model
+
+    registry = app_of(ctx).registry
     start = time.perf_counter()
-    model = load_model(entry, weights, device, dtype, parse_options(options))
+    full_name, model = load_model(
+        name,
+        registry,
+        device=device,
+        dtype=dtype,
+        weights=weights,
+        options=parse_options(options),
+    )
     _say("files and shapes", f"loaded strictly in {time.perf_counter() - start:.1f} s")
     _say("fingerprint", model.fingerprint()[:16])
     for line in smoke(model, n):
         _say(*line)
-    click.echo(f"{entry.full_name} is ready.")
+    click.echo(f"{full_name} is ready.")
 
 
 def _say(what: str, outcome: str) -> None:
     click.echo(f"  ok  {what}: {outcome}")
-
-
-def parse_options(options: tuple[str, ...]) -> dict[str, Any]:
-    """`("t5=DIR", "image_size=512")` as keyword arguments; values are YAML scalars."""
-    import yaml
-
-    parsed = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals or not key.strip().isidentifier():
-            raise ScalingarError(f"--option {option!r} must have the form key=value.")
-        try:
-            parsed[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ScalingarError(f"--option {option!r}: the value cannot be read.") from error
-    return parsed
-
-
-def load_model(
-    entry: Entry, weights: Path | None, device: str, dtype: str, options: dict[str, Any]
-) -> ModelAdapter:
-    """A registered model with its loader's own options.
-
-    Raises:
-        ScalingarError: weights that do not fit; an option that the loader does not have.
-    """
-    import inspect
-
-    from scalingar_fw.device import resolve_device, resolve_dtype
-    from scalingar_fw.errors import unknown_name
-
-    load = entry.load()
-    accepted = inspect.signature(load).parameters
-    for key in options:
-        if key not in accepted and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-            known = [k for k in accepted if k not in ("device", "dtype", "weights")]
-            raise unknown_name(f"option of {entry.name!r}", key, known)
-    given: dict[str, Any] = {"device": resolve_device(device), **options}
-    wanted = resolve_dtype(dtype)
-    if wanted is not None:
-        given["dtype"] = wanted
-    if weights is not None:
-        given["weights"] = weights
-    model: ModelAdapter = load(**given)
-    return model
 
 
 def smoke(model: ModelAdapter, n: int) -> list[tuple[str, str]]:
