@@ -13,15 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from scalingar_analysis.style import (
-    BLUE,
-    GREY,
-    INK,
-    PAPER,
-    VERMILLION,
     axes_or_new,
+    figure_palette,
     head,
     new_figure,
     our_style,
+    palette_of,
     save,
     shorten,
     text_options,
@@ -56,6 +53,7 @@ def undecoded(tokens: int, grid: Grid) -> list[tuple[float, float, float, float]
 def plot_candidate(candidate: Any, grid: Grid, ax: Axes | None = None) -> Axes:
     """One candidate's image, hatched where it was never decoded, framed by how it ended."""
     ax = axes_or_new(ax, _CELL, _CELL)
+    colours = palette_of(ax)
     pixels = candidate.pixels
     height, width = pixels.shape[:2]
     # Small images as the squares they are; large ones resampled well.
@@ -63,18 +61,18 @@ def plot_candidate(candidate: Any, grid: Grid, ax: Axes | None = None) -> Axes:
     ax.imshow(pixels, interpolation=smooth, extent=(0, 1, 1, 0), aspect=height / width)
     for x, y, w, h in undecoded(len(candidate.tokens), grid):
         never: dict[str, Any] = {
-            "facecolor": PAPER,
-            "edgecolor": "#BDBDBD",
+            "facecolor": colours.shade,
+            "edgecolor": colours.other,
             "hatch": "////",
             "linewidth": 0,
         }
         ax.add_patch(Rectangle((x, y), w, h, **never))
     style: Any = "-"
-    colour, line = GREY, 0.9
+    colour, line = colours.other, 0.9
     if candidate.chosen:
-        colour, line = BLUE, 3.0
+        colour, line = colours.answer, 3.0
     elif not candidate.completed:
-        colour, line, style = VERMILLION, 1.3, (0, (3, 1.5))
+        colour, line, style = colours.ended, 1.3, (0, (3, 1.5))
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)
@@ -109,8 +107,8 @@ def pick(candidates: Sequence[Any], most: int = MOST) -> list[Any]:
     return sorted(order[:most], key=lambda c: c.id)
 
 
-def figure_of(run: Any) -> Figure:
-    """The sheet of a `Generation`."""
+def figure_of(run: Any, dark: bool = False) -> Figure:
+    """The sheet of a `Generation`, or of an `Example` (examples.py)."""
     shown = pick(run.candidates)
     run.decode_pixels([c.place for c in shown])
     # Without an estimator every value is the neutral one: a number there would mislead.
@@ -118,20 +116,21 @@ def figure_of(run: Any) -> Figure:
     captions = [caption(c, known) for c in shown]
     columns = min(len(shown), 4 if len(shown) <= 16 else 8)
     rows = math.ceil(len(shown) / columns)
-    tall = _CELL * run.pixels.shape[0] / run.pixels.shape[1]
+    tall = _CELL * shown[0].pixels.shape[0] / shown[0].pixels.shape[1]
     below = 0.36 + 0.125 * max(len(lines) for _, lines in captions)
     # A single narrow image would leave no room for the prompt above it.
     width = max(columns * (_CELL + _GAP) + _GAP, 4.4)
     height = _HEAD + rows * (tall + below)
-    with our_style():
+    with our_style(dark):
         figure = new_figure(width, height)
+        colours = figure_palette(figure)
         head(figure, _GAP / width, run.prompt.label, run.config, limit=int(11 * (width - _GAP)))
         if len(shown) < len(run.candidates):
             figure.text(
                 1 - _GAP / width,
                 1 - 0.41 / height,
                 f"{len(shown)} of {len(run.candidates)} candidates",
-                **text_options(fontsize=8.5, color="#555555", va="center", ha="right"),
+                **text_options(fontsize=8.5, color=colours.muted, va="center", ha="right"),
             )
         for place, (candidate, (title, lines)) in enumerate(zip(shown, captions, strict=True)):
             row, column = divmod(place, columns)
@@ -139,9 +138,10 @@ def figure_of(run: Any) -> Figure:
             y = height - _HEAD - row * (tall + below) - tall
             ax = figure.add_axes((x / width, y / height, _CELL / width, tall / height))
             plot_candidate(candidate, run.grid, ax)
-            colour = BLUE if candidate.chosen else INK if candidate.completed else VERMILLION
+            colour = colours.ink if candidate.completed else colours.ended
+            colour = colours.answer if candidate.chosen else colour
             bold = text_options(fontsize=8, fontweight="bold", color=colour, va="top")
-            plain = text_options(fontsize=7, color="#444444", va="top", linespacing=1.25)
+            plain = text_options(fontsize=7, color=colours.muted, va="top", linespacing=1.25)
             figure.text(x / width, (y - 0.07) / height, title, **bold)
             figure.text(x / width, (y - 0.22) / height, "\n".join(lines), **plain)
     return figure

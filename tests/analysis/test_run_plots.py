@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 
 from scalingar_analysis import contact_sheet, dynamics
+from scalingar_analysis.plots import steps
 from scalingar_analysis.style import axes_or_new, shorten
 from scalingar_fw import Confidence, Estimator, Proposal, Sampler, Sampling, Strategy, generate
 from scalingar_fw.protocols import Termination, Verdict
@@ -140,7 +141,7 @@ def test_a_strategy_without_confidence_is_told_so():
 
 @pytest.mark.parametrize("name", ["entropy", "confidence", "guidance", "live"])
 def test_a_panel_is_drawn_into_the_axes_that_it_is_given_and_returned(name, pruned):
-    plot = getattr(dynamics, f"plot_{name}")
+    plot = getattr(dynamics, f"plot_{name}")  # the panels of the artefact
     ax = axes_or_new(None)
     assert plot(pruned, ax) is ax
     assert plot(pruned).figure is not ax.figure
@@ -210,13 +211,13 @@ def test_text_is_shortened_to_its_limit_on_one_line():
 
 def test_smoothing_leaves_out_gaps_and_keeps_the_length():
     values = np.array([1.0, np.nan, 3.0, 5.0])
-    assert np.array_equal(dynamics.smooth(values, 1), values, equal_nan=True)
-    assert np.allclose(dynamics.smooth(values, 3), [1.0, 2.0, 4.0, 4.0])
-    assert len(dynamics.smooth(np.array([1.0, 2.0]), 9)) == 2
+    assert np.array_equal(steps.smooth(values, 1), values, equal_nan=True)
+    assert np.allclose(steps.smooth(values, 3), [1.0, 2.0, 4.0, 4.0])
+    assert len(steps.smooth(np.array([1.0, 2.0]), 9)) == 2
 
 
 def test_the_median_counts_live_candidates_only(pruned):
-    pairs = dynamics._of(pruned, 0)
-    median = dynamics.median_over_live(pairs, "entropy", 24)
+    pairs = steps.pairs_of(pruned)
+    median = steps.median_over_live(pairs, "entropy", 24)
     late = [c.signals["entropy"][10] for c in pruned.candidates if len(c.tokens) > 10]
     assert np.isclose(median[10], np.median(late))
