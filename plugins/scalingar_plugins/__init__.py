@@ -302,3 +302,21 @@ def scalingar_register(registry: Registry) -> None:
         _HERE + "benchmarks.shapes:ShapesBenchmark",
         "the embedded domain's splits, scored exactly",
     )
+    add(
+        "benchmark",
+        "geneval",
+        _HERE + "benchmarks.geneval:GenEvalBenchmark",
+        "GenEval's 553 prompts in six tasks (own scorer: extra geneval; or the official evaluator)",
+    )
+    add(
+        "benchmark",
+        "tiif",
+        _HERE + "benchmarks.tiif:TIIFBenchmark",
+        "TIIF-Bench from your copy, judged by its official evaluator",
+    )
+    add(
+        "benchmark",
+        "ipv-txt",
+        _HERE + "benchmarks.ipv_txt:IPVTxtBenchmark",
+        "IPV-Txt's impossible prompts from your copy, judged by people",
+    )
