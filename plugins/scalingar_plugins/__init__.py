@@ -135,6 +135,12 @@ def scalingar_register(registry: Registry) -> None:
     )
     add(
         "termination",
+        "halving",
+        _HERE + "termination.halving:SuccessiveHalving",
+        "successive halving: at a few fixed steps only the best share goes on",
+    )
+    add(
+        "termination",
         "warmup",
         _HERE + "termination.wrappers:Warmup",
         "a policy that ends nobody in the first steps",
