@@ -53,6 +53,16 @@ class Layout:
         return self.root / "partial"
 
     @property
+    def scores(self) -> Path:
+        """Judgements that came after the run, a file for each benchmark."""
+        return self.root / "scores"
+
+    @property
+    def exports(self) -> Path:
+        """What was laid out for official evaluators: which image is which candidate's."""
+        return self.root / "exports"
+
+    @property
     def damaged(self) -> Path:
         return self.root / "damaged"
 

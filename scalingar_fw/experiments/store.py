@@ -14,6 +14,7 @@ from attrs import frozen
 
 from scalingar_fw.composition import canonical
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.experiments.judged import read_scores, with_scores
 from scalingar_fw.experiments.layout import (
     CANDIDATES,
     FORMAT,
@@ -206,14 +207,18 @@ class Store:
             raise ScalingarError(f"{path} is damaged: {error}: {_REDO}.") from error
 
     def candidates(self, label: str | None = None) -> pa.Table:
-        """A row for each candidate, ordered by (strategy, n, seed, item, candidate)."""
+        """A row for each candidate, ordered by (strategy, n, seed, item, candidate).
+
+        Scores that were imported or made after the run stand in the place of the unit's own.
+        """
         import pyarrow as pa
 
         tables = [_labelled(self._table(u, CANDIDATES), u.label) for u in self.units(label)]
         if not tables:
             return candidate_schema().empty_table()
         order = [(c, "ascending") for c in ("strategy", "n", "seed", "item", "candidate")]
-        return pa.concat_tables(tables).sort_by(order).combine_chunks()
+        whole = pa.concat_tables(tables).sort_by(order).combine_chunks()
+        return with_scores(whole, read_scores(self.layout))
 
     def steps(self, label: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """A row for each candidate and step, in the candidates' order: `strategy`, `n`, and what
@@ -260,14 +265,15 @@ class Store:
                 raise unknown_name(
                     f"{name} of {label!r} in {self.path}", str(value), map(str, known)
                 )
-        pools = []
+        pools: list[Pool] = []
+        judged = read_scores(self.layout)
         for unit in units:
             if n in (None, unit.n) and seed in (None, unit.seed):
-                pools += self._pools(unit)
+                pools += self._pools(unit, judged)
         return sorted(pools, key=lambda p: (p.n, p.seed, p.item))
 
-    def _pools(self, unit: UnitRecord) -> Iterator[Pool]:
-        rows = self._table(unit, CANDIDATES).to_pylist()
+    def _pools(self, unit: UnitRecord, judged: pa.Table) -> Iterator[Pool]:
+        rows = with_scores(self._table(unit, CANDIDATES), judged).to_pylist()
         steps = self._table(unit, STEPS)
         ends = np.cumsum([row["length"] for row in rows])
         if int(ends[-1]) != len(steps):
@@ -319,7 +325,8 @@ def _without_repeats(units: Sequence[UnitRecord]) -> list[UnitRecord]:
     A sweep that was amended by a larger `limit` has the last block of the smaller one again, as a
     part of a longer block: the longer one counts.
     """
-    kept, seen = [], set()
+    kept: list[UnitRecord] = []
+    seen: set[tuple[str, int, int, int]] = set()
     for unit in sorted(units, key=lambda u: (-len(u.items), u.key)):
         cells = {(unit.label, unit.n, unit.seed, item) for item in unit.items}
         if not cells & seen:
