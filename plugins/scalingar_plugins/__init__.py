@@ -84,6 +84,12 @@ def scalingar_register(registry: Registry) -> None:
     )
     add(
         "confidence",
+        "pmi",
+        _HERE + "confidence.likelihood:PmiConfidence",
+        "pointwise mutual information of the chosen tokens with the prompt",
+    )
+    add(
+        "confidence",
         "entropy",
         _HERE + "confidence.likelihood:EntropyConfidence",
         "1 - H_t: nothing smoothed, nothing fused",

@@ -48,6 +48,34 @@ class LogProbConfidence(Estimator):
 
 
 @frozen
+class PmiConfidence(Estimator):
+    """C_t: mean or summed pointwise mutual information with the prompt, log p_c - log p_u (nats),
+    of the tokens chosen so far; 0 before the first.
+
+    What the prompt does not decide (where an object lies, its background) is as likely with it as
+    without it and cancels, which the log-probability alone keeps as noise. 0 throughout for a
+    model without an unconditional branch.
+    """
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"confidence": (-math.inf, math.inf)}
+
+    total: bool = param(False, "the sum over tokens in place of their mean")
+
+    def init(self, context: Context) -> Tensor:
+        return context.full(0.0)
+
+    def update(self, state: Tensor, signals: Signals, step: Step) -> tuple[Confidence, Tensor]:
+        return Confidence.of(state), state
+
+    def commit(
+        self, state: Tensor, confidence: Confidence, chosen: Chosen, step: Step
+    ) -> tuple[Confidence, Tensor]:
+        now = chosen.log_prob_cond - chosen.log_prob_uncond
+        value = state + now if self.total else torch.lerp(state, now, 1.0 / (step.index + 1))
+        return Confidence.of(value), value
+
+
+@frozen
 class EntropyConfidence(Estimator):
     """C_t = 1 - H_t: the normalised entropy of this step's conditional distribution, turned round.
 
