@@ -26,6 +26,9 @@ BUILT_IN = {
     "generate": (_HERE + "generate:generate", "Make a picture from a prompt."),
     "list": (_HERE + "listing:list_", "List models, strategies, components or benchmarks."),
     "show": (_HERE + "listing:show", "Describe one of them: parameters, defaults, source."),
+    "score": (_HERE + "official:score", "Score a run's stored images by the benchmark's scorer."),
+    "export": (_HERE + "official:export", "Lay out a run's images for an official evaluator."),
+    "import": (_HERE + "official:import_", "Bring an official evaluator's results into a run."),
     "plugins": (_HERE + "plugins_new:plugins", "List plugins, or start one: plugins new NAME."),
     "check": (_HERE + "check:check", "Check a component, strategy or model against its contracts."),
 }

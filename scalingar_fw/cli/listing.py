@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -117,10 +118,31 @@ def _page(registry: Registry, entry: Entry) -> str:
         lines += ["", textwrap.indent(doc, "  ")]
     if entry.kind in ("strategy", *_LISTS["components"]):
         lines += ["", *_settings(registry, made)]
+    elif entry.kind == "benchmark":
+        lines += ["", *_benchmark(registry, entry)]
     elif entry.kind == "model" and inspect.isroutine(target):
         options = ", ".join(inspect.signature(target).parameters)
         lines += ["", f"  Loaded by {entry.path}({options})"]
     return "\n".join(lines)
+
+
+def _benchmark(registry: Registry, entry: Entry) -> list[str]:
+    """Splits with their prompts and tasks, and who judges; or what is missing to tell."""
+    from scalingar_fw.benchmark import judged_elsewhere, make_benchmark
+
+    made = make_benchmark(registry, entry.full_name)
+    lines = []
+    for split in made.splits:
+        try:
+            items = made.items(split)
+        except ScalingarError as error:  # official files that only the user has
+            return [f"  splits: {', '.join(made.splits)}", _wrap(str(error), "  ")]
+        tasks = Counter(item.task for item in items)
+        shown = ", ".join(f"{task} {count}" for task, count in tasks.items())
+        lines.append(f"  {click.style(split, bold=True)}: {len(items)} prompts")
+        lines.append(_wrap(f"{len(tasks)} tasks: {shown}", "      "))
+    lines.append(_wrap(judged_elsewhere(made) or "Judged by its own scorer.", "  "))
+    return lines
 
 
 def _is_strategy(target: Any) -> bool:

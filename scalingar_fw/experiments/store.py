@@ -174,6 +174,10 @@ class Store:
             )
         return data
 
+    def file(self, unit: UnitRecord, name: str) -> bytes:
+        """The content of one of a unit's files, by its name in the receipt; never a damaged one."""
+        return self._bytes(unit.key, unit.receipt, name)
+
     def units(self, label: str | None = None) -> list[UnitRecord]:
         """Finished units by label, n, seed and items; of one label where it is given."""
         if label is None:
