@@ -6,20 +6,23 @@ same combination) are not independent, so the bootstrap resamples clusters, with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from attrs import frozen
 
+from scalingar_analysis.resampling import Groups, bootstrap
 from scalingar_fw.errors import ScalingarError
-
-Array = np.ndarray[Any, Any]
+from scalingar_fw.result import Array
 
 
 @frozen
 class Estimate:
-    """A mean with a percentile bootstrap interval; `clusters`: how many were resampled."""
+    """A mean with a percentile bootstrap interval; `clusters`: how many were resampled.
+
+    The bounds are NaN where a task has a single cluster: its spread is not known.
+    """
 
     mean: float
     low: float
@@ -28,13 +31,9 @@ class Estimate:
     clusters: int
 
     def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.mean:.3f} [too few clusters]"
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def _cluster_sums(values: Array, clusters: Sequence[str]) -> tuple[Array, Array]:
-    names = {c: i for i, c in enumerate(dict.fromkeys(clusters))}
-    index = np.array([names[c] for c in clusters])
-    return np.bincount(index, values, len(names)), np.bincount(index, minlength=len(names))
 
 
 def task_mean(values: Sequence[float] | Array, tasks: Sequence[str]) -> float:
@@ -64,20 +63,11 @@ def estimate(
         raise ScalingarError(
             f"{len(data)} values, {len(tasks)} tasks, {len(clusters)} clusters: give one each."
         )
-    rng = np.random.Generator(np.random.Philox(seed))
-    names = np.asarray(tasks)
-    resampled = np.zeros(draws)
-    total_clusters = 0
-    order = list(dict.fromkeys(tasks))
-    for task in order:
-        inside = np.flatnonzero(names == task)
-        sums, counts = _cluster_sums(data[inside], [clusters[int(i)] for i in inside])
-        pick = rng.integers(0, len(sums), size=(draws, len(sums)))
-        resampled += sums[pick].sum(1) / counts[pick].sum(1)
-        total_clusters += len(sums)
-    resampled /= len(order)
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(task_mean(data, tasks), float(low), float(high), len(data), total_clusters)
+    groups = Groups.of(tasks, clusters)
+    mean, low, high = bootstrap(
+        data[:, None], groups, lambda m: m[..., 0], level=level, draws=draws, seed=seed
+    )
+    return Estimate(mean, low, high, len(data), groups.clusters)
 
 
 def auroc_within(scores: Sequence[Array], correct: Sequence[Array]) -> tuple[float, int, int]:
