@@ -7,7 +7,7 @@ The only mutations are writes into the preallocated token buffer and KV cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -129,7 +129,7 @@ def decode(
             while state is not None:
                 state, record, verdict = decode_step(decoder, state, ledger, recorder, hooks)
                 if record.index == 0:
-                    check_recorded(strategy, record)
+                    check_recorded(strategy, record.values)
                 clock.mark("policy")
                 hooks.on_token(
                     event=TokenEvent(
@@ -165,13 +165,13 @@ def check(model: ModelAdapter, sampling: Sampling, prompts: Sequence[Prompt], n:
         )
 
 
-def check_recorded(strategy: Strategy, record: StepRecord) -> None:
+def check_recorded(strategy: Strategy, recorded: Collection[str]) -> None:
     """A selector that needs a signal which nothing records is refused after one token, not T."""
     for name, setting in getattr(strategy.selector, "requires", {}).items():
-        if name not in record.values:
+        if name not in recorded:
             raise ScalingarError(
                 f"Strategy {strategy.name!r}: its selector reads the signal {name!r}, which no "
-                f"component records: use {setting}. Recorded: {', '.join(sorted(record.values))}."
+                f"component records: use {setting}. Recorded: {', '.join(sorted(recorded))}."
             )
 
 

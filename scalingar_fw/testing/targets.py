@@ -31,7 +31,7 @@ KINDS = (
 def resolve(target: str, registry: Registry, kind: str | None = None) -> Any:
     """The object to check; classes and functions are called without arguments."""
     if ":" in target:
-        return _made(target, _load(target))
+        return _made(target, load_object(target))
     found = [e for e in registry.of_kind(*KINDS) if target in (e.name, e.full_name)]
     if kind is not None:
         found = [e for e in found if e.kind == kind]
@@ -55,7 +55,8 @@ def resolve(target: str, registry: Registry, kind: str | None = None) -> Any:
     return _made(target, found[0].load())
 
 
-def _load(target: str) -> Any:
+def load_object(target: str) -> Any:
+    """The object at `package.module:name` or `file.py:name`, as it is; `ScalingarError` says why not."""
     module, _, attribute = target.rpartition(":")
     if module.endswith(".py"):
         return _from_file(Path(module), attribute)

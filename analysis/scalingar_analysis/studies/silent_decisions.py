@@ -22,13 +22,14 @@ import numpy as np
 from attrs import evolve
 
 from scalingar_analysis.intervals import auroc_within, estimate
+from scalingar_analysis.recording import Candidates, Recording
 from scalingar_analysis.replay import replay
 from scalingar_fw.benchmark import Benchmark
-from scalingar_fw.experiments.split import ItemResult, run_split
+from scalingar_fw.experiments.split import REPLICA_STEP, ItemResult, run_split
 from scalingar_fw.protocols import ModelAdapter
 from scalingar_fw.registry import default_registry
 from scalingar_fw.result import Status
-from scalingar_fw.strategy import NeverTerminate, Strategy
+from scalingar_fw.strategy import ConstantGuidance, NeverTerminate, Strategy
 from scalingar_plugins.confidence.blocks import WorstBlockStability
 from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.intrinsic import IntrinsicConfidence
@@ -52,6 +53,9 @@ SIGNALS = (
     "log_prob_cond",
     "log_prob_guided",
 )
+
+#: Complete candidates, with the confidence's parts beside what every decode records.
+WATCHER = Strategy(name="record", confidence=scalingar().confidence)
 
 NORMALIZERS: tuple[Normalizer, ...] = ("z-score", "min-max", "cohort")
 
@@ -121,8 +125,24 @@ def record(
     model: ModelAdapter, benchmark: Benchmark, split: str, n: int, limit: int | None
 ) -> list[ItemResult]:
     """Complete candidates at constant guidance, with the confidence's parts recorded."""
-    watcher = Strategy(name="record", confidence=scalingar().confidence, default_n=n)
-    return list(run_split(model, watcher, benchmark, split, n=n, limit=limit))
+    return list(run_split(model, WATCHER, benchmark, split, n=n, limit=limit))
+
+
+def as_recording(model: ModelAdapter, pool: Sequence[ItemResult]) -> Recording:
+    """What replay reads."""
+    pools = [
+        Candidates(
+            prompt=r.item.prompt,
+            trajectories=r.trajectories,
+            seed=REPLICA_STEP * r.item.replica,
+            item=r.index,
+            task=r.item.task,
+            cluster=r.item.cluster,
+            scores=r.scores,
+        )
+        for r in pool
+    ]
+    return Recording.of(pools, model.grid, model.preset, WATCHER, "the recorded pool")
 
 
 def signal_table(pool: Sequence[ItemResult]) -> None:
@@ -146,17 +166,14 @@ def replay_table(model: ModelAdapter, pool: Sequence[ItemResult]) -> None:
         "tokens / T | pruned of 8 | recoveries | accuracy [95 %] |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
-    tasks = [r.item.task for r in pool]
-    clusters = [r.item.cluster for r in pool]
+    recording = as_recording(model, pool)
     for label, strategy in termination_readings():
-        outcome = replay(strategy, [r.trajectories for r in pool], model.grid)
-        correct = np.array([r.scores[o.chosen] for r, o in zip(pool, outcome, strict=True)])
-        tokens = np.mean([o.tokens for o in outcome]) / model.grid.size
-        pruned = np.mean([(o.lengths < model.grid.size).sum() for o in outcome])
-        recovered = np.mean([o.recoveries for o in outcome])
+        outcome = replay(evolve(strategy, guidance=ConstantGuidance()), recording)
+        tokens = outcome.tokens.mean() / model.grid.size
+        pruned = (~outcome.completed).sum() / len(recording)
         click.echo(
-            f"| {label} | {tokens:.2f} | {pruned:.2f} | {recovered:.2f} | "
-            f"{estimate(correct, tasks, clusters)} |"
+            f"| {label} | {tokens:.2f} | {pruned:.2f} | {outcome.recoveries.mean():.2f} | "
+            f"{estimate(outcome.score, recording.tasks, recording.clusters)} |"
         )
 
 
@@ -167,9 +184,9 @@ def scale_table(model: ModelAdapter, pool: Sequence[ItemResult]) -> None:
         "| --- | --- | --- | --- | --- | --- |"
     )
     base_scale = model.preset.guidance
+    recording = as_recording(model, pool)
     for label, strategy in scale_readings():
-        outcome = replay(strategy, [r.trajectories for r in pool], model.grid, model.preset)
-        scale = np.concatenate([o.scale.ravel() for o in outcome])
+        scale = replay(strategy, recording, schedule=True).signals["scale_asked"]
         low, high = np.quantile(scale, [0.05, 0.95])
         above = float((scale > base_scale + 1e-6).mean())
         click.echo(f"| {label} | {scale.mean():.3f} | {low:.3f} | {high:.3f} | {above:.2f} |")
