@@ -199,11 +199,11 @@ def merge(
 
 def parse_set(pairs: tuple[str, ...]) -> dict[str, str]:
     """`("a.b=1",)` as `{"a.b": "1"}`."""
-    return _pairs("--set", pairs, "termination.quantile=0.2")
+    return {k: v.strip() for k, v in _pairs("--set", pairs, "termination.quantile=0.2").items()}
 
 
 def parse_options(pairs: tuple[str, ...]) -> dict[str, str]:
-    """`("t5=DIR",)` as `{"t5": "DIR"}`."""
+    """`("t5=DIR",)` as `{"t5": "DIR"}`; spaces in a value are the value's."""
     return _pairs("--option", pairs, "t5=DIR")
 
 
@@ -215,7 +215,7 @@ def _pairs(flag: str, pairs: tuple[str, ...], example: str) -> dict[str, str]:
             raise ScalingarError(
                 f"{flag} {pair!r} must have the form key=value, such as {example}."
             )
-        out[key.strip()] = value.strip()
+        out[key.strip()] = value
     return out
 
 

@@ -31,6 +31,8 @@ pytest.importorskip("bs4", reason="needs the extra hf")
         ("left,right", "left, right"),
         ("page 12 of a book", "of a book"),
         ("cafe\u0301", "caf\u00e9"),
+        ("soft\u00adhyphen", "soft\u00adhyphen"),  # no dash among theirs
+        ("a cat -_ download", "a cat -"),  # at the first pass a space hides the end
     ],
 )
 def test_prompts_are_cleaned_as_the_official_scripts_do(typed: str, seen: str) -> None:

@@ -117,6 +117,9 @@ def test_emu3_puts_the_size_header_behind_prompt_and_negative_prompt(emu3_folder
         weights=emu3_folder, ratio="4:3", image_area=32 * 24, negative_header=False
     ).encode([Prompt("a cat", negative="two dogs")])
     assert bare.ids[1][bare.mask[1]].tolist() == [1, 9, 10]
+    longer = emu3.load(weights=emu3_folder, ratio="4:3", image_area=32 * 24, suffix="two dogs")
+    given = longer.encode([SHORT])
+    assert given.ids[0][given.mask[0]].tolist() == [1, 4, 5, 9, 10, *header]
 
 
 def test_emu3_uses_the_authors_negative_prompt_unless_given_one(emu3_folder: Path) -> None:

@@ -30,6 +30,7 @@ from scalingar_plugins.models.llamagen.load import (
     pick_preset,
     settings_of,
     text_features,
+    text_settings,
 )
 from scalingar_plugins.models.llamagen.sizes import Task, Variant, variant
 from scalingar_plugins.models.llamagen.text import Padding
@@ -101,9 +102,9 @@ def load(
     dtype: torch.dtype | None = None,
     weights: Path | str | None = None,
     preset: str | None = None,
-    t5: str | None = None,
+    t5: Path | str | None = None,
     t5_device: str | None = None,
-    feature_cache: str | None = None,
+    feature_cache: Path | str | None = None,
     caption_cleaning: Cleaning = "official",
     prompt_padding: Padding = "right_raw",
 ) -> LlamaGenModel:
@@ -133,7 +134,7 @@ def load(
     what = repr(str(folder))
     network = build_network(found.task, found, with_prefix(state, GENERATOR), what, dtype)
     tokenizer = build_tokenizer(found.vq, with_prefix(state, TOKENIZER), what)
-    more = {} if texts is None else {"padding": prompt_padding, "cleaning": caption_cleaning}
+    more = text_settings(texts, prompt_padding, caption_cleaning, t5_device)
     return LlamaGenModel(
         name=v.name,
         network=network.to(device),

@@ -64,6 +64,7 @@ class Card:
     commands: Sequence[str]
     presets: Sequence[str]
     traps: Sequence[str]
+    sources: Sequence[str]
 
     def render(self) -> str:
         """The page as Markdown."""
@@ -89,6 +90,8 @@ class Card:
             _list(self.presets),
             "## Traps",
             _list(self.traps),
+            "## What was compared with what",
+            _list(self.sources),
         ]
         return "\n\n".join(parts) + "\n"
 
@@ -124,7 +127,7 @@ LLAMAGEN = Card(
         "Text-conditional, Hugging Face `peizesun/llamagen_t2i`: `t2i_XL_stage1_256.pt`, "
         "`t2i_XL_stage2_512.pt`, `vq_ds16_t2i.pt`.",
         "Text encoder: `google/flan-t5-xl`, in the subfolder `flan-t5-xl` (about 1.2 billion "
-        "parameters of it are used) or named with `t5=DIR`.",
+        "parameters of it are used) or named with `--option t5=DIR`.",
         "All files of a model lie in one folder under their published names; `.safetensors` "
         "copies and FSDP folders (`c2i_3B_384/consolidated.pth`) are found as well.",
     ),
@@ -156,12 +159,21 @@ LLAMAGEN = Card(
         "Stage 1 (256 px) and stage 2 (512 px) weights fit each other's network; each belongs to "
         "its own size.",
         "Prompts are cleaned twice as in the official scripts: '512x512', web addresses, Chinese "
-        "characters and words such as 'download' disappear. `caption_cleaning='none'` keeps them.",
+        "characters and words such as 'download' disappear. `--option caption_cleaning=none` keeps "
+        "them.",
         "Prompts longer than 120 text tokens are cut.",
         "Flan-T5 overflows in float16: its features are made in bfloat16 for a float16 generator.",
         "Greedy decoding (temperature 0) gives poor images; the models want temperature 1.",
         "The unconditional branch carries the caption's mask, so it depends on its length.",
         "Official evaluation of c2i at 256 px draws at 384 px and scales down.",
+    ),
+    sources=(
+        "Network, sampling loop and presets: the official code (FoundationVision/LlamaGen), whose "
+        "logits, tokens and images on small random weights are the files of `tests/parity`.",
+        "Caption cleaning: `language/t5.py` there, rule by rule, and 30,000 made-up captions "
+        "cleaned by both: equal.",
+        "File names and licence tags: the Hugging Face listings. From memory: flan-t5-xl's count "
+        "of parameters.",
     ),
 )
 
@@ -173,7 +185,7 @@ AR_GRPO = Card(
     weights=(
         "Hugging Face `CSshihao/AR-GRPO_T2I_XL_256`, `CSshihao/AR-GRPO_C2I_B_256`, "
         "`CSshihao/AR-GRPO_C2I_{B,L,XL}_384`: the whole folder; the image tokenizer is inside.",
-        "Text encoder: `google/flan-t5-xl`, in a subfolder of it or named with `t5=DIR`.",
+        "Text encoder: `google/flan-t5-xl`, in a subfolder of it or named with `--option t5=DIR`.",
     ),
     licence=(
         "None is stated for code or weights: do not redistribute them. Nothing of theirs is "
@@ -197,10 +209,15 @@ AR_GRPO = Card(
     ),
     traps=(
         "Its evaluation pads prompts on the right and does not zero the padding, unlike LlamaGen: "
-        "`prompt_padding='right_raw'` is the default here and `'left'` is available (its own "
-        "sampling script uses it). The difference in logits is large.",
+        "`prompt_padding=right_raw` is the default here and `--option prompt_padding=left` is "
+        "available (its own sampling script uses it). The difference in logits is large.",
         "The trainer saves the reference policy as well: tensors below `ref_model.` are dropped.",
         "Official GenEval numbers do not say which guidance scale they used.",
+    ),
+    sources=(
+        "Folder format, padding and presets: the authors' published code, read and not copied.",
+        "Not opened: a published checkpoint, so the tensors' prefixes are those that the code "
+        "writes.",
     ),
 )
 
@@ -233,6 +250,11 @@ JANUS = Card(
         "`prompt_tokens` (64) is a prompt's share of the estimated memory; longer prompts take "
         "more.",
     ),
+    sources=(
+        "Guidance, prompt template and unconditional prompt: a published copy of the official "
+        "`janus` package.",
+        "Tokens and logits: transformers' own image generation on random configurations.",
+    ),
 )
 
 EMU3 = Card(
@@ -254,9 +276,19 @@ EMU3 = Card(
         "counted in the ledger, seen by no signal. The tail (end of frame, image and sequence) is "
         "not fed, because nothing depends on it.",
         "Without a negative prompt the authors' is used; it ends with the size header as in their "
-        "code (`negative_header=False` leaves it out, as transformers' documentation does).",
-        "8190 steps for an image: minutes on one GPU, whatever the strategy.",
-        "Other sizes: `ratio='4:3'`, `image_area=262144`; quality away from 720 px is the model's.",
+        "code (`--option negative_header=false` leaves it out, as transformers' documentation "
+        "does).",
+        "The authors' example also appends 'masterpiece, film grained, best quality.' to its "
+        "prompt. Prompts are left alone here; `--option suffix='masterpiece, film grained, best "
+        "quality.'` does the same.",
+        "8190 forward passes, one after the other, for an image, whatever the strategy.",
+        "Other sizes: `--option ratio=4:3`, `--option image_area=262144`; quality away from 720 px "
+        "is the model's.",
+    ),
+    sources=(
+        "Negative prompt and its header, guidance 3, top-k 2048, sizes from ratio and area: "
+        "`image_generation.py` and `emu3/mllm/processing_emu3.py` of baaivision/Emu3.",
+        "Tokens and logits: transformers' own image generation on random configurations.",
     ),
 )
 
@@ -281,18 +313,26 @@ SIMPLEAR = Card(
     ),
     commands=(
         "scalingar models check simplear-1.5b --weights DIR --option scripted_decoder=decoder.jit",
-        'scalingar generate "a red bicycle" --model simplear-1.5b --weights DIR -n 8',
+        'scalingar generate "a red bicycle" --model simplear-1.5b --weights DIR '
+        "--option scripted_decoder=decoder.jit -n 8",
     ),
     presets=("`official`: guidance 6, top-k 64000, which keeps every image code.",),
     traps=(
         "**`decoder.jit` is a TorchScript program, and loading it executes it.** It is never "
-        "searched for: name its path with `scripted_decoder=PATH`, from a source you trust.",
+        "searched for: name its path with `--option scripted_decoder=PATH`, from a source you "
+        "trust.",
         "Only image codes are permitted, and entropy is over them. The official script samples "
-        "from the whole vocabulary and clamps words to the nearest code: `official=True`.",
+        "from the whole vocabulary and clamps words to the nearest code: `--option official=true`.",
         "The negative prompt is not empty but the demo's list of defects.",
         "The official evaluation puts a random one of twenty style prefixes before each prompt, so "
-        "its numbers are not reproducible prompt by prompt; `prefix=` sets yours.",
+        "its numbers are not reproducible prompt by prompt; `--option prefix=TEXT` sets yours.",
         "The checkpoint's resolution must match `image_size` (1024 by default).",
+    ),
+    sources=(
+        "Prompt prefix, negative prompt, guidance 6, top-k 64000: the demo of the official code "
+        "(`generate.py`).",
+        "Tokens and logits: transformers' Qwen2 on random configurations. Not opened: a published "
+        "checkpoint, so the vocabulary's layout is what the code writes.",
     ),
 )
 

@@ -40,7 +40,8 @@ from scalingar_plugins.models.hf import (
 from scalingar_plugins.models.llamagen.load import default_dtype, pick_preset, settings_of
 
 END_OF_LINE, IMAGE_START, IMAGE_TOKEN = "<|extra_200|>", "<|image start|>", "<|image token|>"
-#: The negative prompt of the authors' example, which `Prompt.negative` replaces.
+#: The negative prompt of the authors' example (image_generation.py of baaivision/Emu3), which
+#: `Prompt.negative` replaces.
 NEGATIVE = (
     "lowres, bad anatomy, bad hands, text, error, missing fingers, extra digit, fewer digits, "
     "cropped, worst quality, low quality, normal quality, jpeg artifacts, signature, watermark, "
@@ -58,7 +59,8 @@ class Emu3Model:
     `tokenize`: text to token ids, first token included, special tokens in the text recognised.
     `ids [codes]`: token id of each image code. `head [codes, dim]`: their rows of the output
     layer. `header`: whether the negative prompt ends with the size header, as in the authors'
-    code (transformers' documentation leaves it out).
+    code (transformers' documentation leaves it out). `suffix`: appended to each prompt after a
+    space.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Emu3Model:
     device: torch.device
     dtype: torch.dtype
     header: bool = True
+    suffix: str = ""
     preset: Sampling = PRESETS["official"]
     presets: Mapping[str, Sampling] = PRESETS
     settings: Mapping[str, Any] = field(factory=dict)
@@ -104,7 +107,8 @@ class Emu3Model:
             if not prompt.text.strip():
                 raise ScalingarError(f"The prompt of {self.name!r} is empty: say what to draw.")
             negative = NEGATIVE if prompt.negative is None else prompt.negative
-            rows.append(list(self.tokenize(prompt.text + start)))
+            text = f"{prompt.text} {self.suffix}" if self.suffix else prompt.text
+            rows.append(list(self.tokenize(text + start)))
             negatives.append(list(self.tokenize(negative + (start if self.header else ""))))
         return PaddedIds.of(rows + negatives, self.pad, self.device)
 
@@ -210,6 +214,7 @@ def load(
     ratio: str = "1:1",
     image_area: int = 518400,
     negative_header: bool = True,
+    suffix: str = "",
     prompt_tokens: int = PROMPT_TOKENS,
 ) -> Emu3Model:
     """Emu3-Gen from a folder in transformers' format (`BAAI/Emu3-Gen-hf`).
@@ -222,6 +227,8 @@ def load(
         ratio: the image's "width:height".
         image_area: in pixels; 518400 (720 x 720) is what the model was made for.
         negative_header: end the negative prompt with the size header, as the authors do.
+        suffix: appended to each prompt; the authors' example has "masterpiece, film grained, best
+            quality.".
         prompt_tokens: a prompt's share of a candidate's cache.
 
     Raises:
@@ -250,6 +257,7 @@ def load(
         ratio=ratio,
         image_area=image_area,
         negative_header=negative_header,
+        suffix=suffix,
         prompt_tokens=prompt_tokens,
     )
     return from_transformers(
@@ -259,6 +267,7 @@ def load(
         name=name,
         prompt_tokens=prompt_tokens,
         header=negative_header,
+        suffix=suffix,
         preset=sampling,
         settings=settings,
         files=weight_files(folder),

@@ -110,6 +110,17 @@ def text_features(
     )
 
 
+def text_settings(
+    texts: T5Features | None, padding: Padding, cleaning: Cleaning, t5_device: str | None
+) -> dict[str, str]:
+    """What changes a caption's features, for the record; nothing where there are no captions."""
+    if texts is None:
+        return {}
+    # Only where it was chosen: "where the generator runs" is not another setting on another device.
+    chosen = {} if t5_device is None else {"t5_device": texts.device.type}
+    return {"padding": padding, "cleaning": cleaning, **chosen}
+
+
 def load(
     v: Variant,
     *,
@@ -119,9 +130,9 @@ def load(
     preset: str | None = None,
     generator: str | None = None,
     tokenizer: str | None = None,
-    t5: str | None = None,
+    t5: Path | str | None = None,
     t5_device: str | None = None,
-    feature_cache: str | None = None,
+    feature_cache: Path | str | None = None,
     caption_cleaning: Cleaning = "official",
     prompt_padding: Padding = "left",
 ) -> LlamaGenModel:
@@ -158,7 +169,7 @@ def load(
         texts = text_features(folder, t5, feature_cache, caption_cleaning, device, t5_device, dtype)
     network = build_network(v.task, v, read_state(model_file), repr(str(model_file)), dtype)
     decoder = build_tokenizer(v.vq, read_state(vq_file), repr(str(vq_file)))
-    more = {} if texts is None else {"padding": prompt_padding, "cleaning": caption_cleaning}
+    more = text_settings(texts, prompt_padding, caption_cleaning, t5_device)
     return LlamaGenModel(
         name=v.name,
         network=network.to(device),
