@@ -26,7 +26,7 @@ _STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim", "expected-
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Check it with another setting: recovery_window=0 (repeatable).",
+    help="Check it with another setting: recovery_window=0; a model's: weights=DIR (repeatable).",
 )
 @click.option(
     "--expect",
@@ -78,11 +78,11 @@ def check(
     from scalingar_fw.testing.catalogue import capability_of
     from scalingar_fw.testing.targets import resolve, with_settings
 
-    component = resolve(target, registry, kind)
+    component = resolve(target, registry, kind, parse_set(settings))
     if replay is not None:
         outcomes = [running.replay(with_settings(component, parse_set(settings), registry), replay)]
     elif capability_of(component) is None and hasattr(component, "prefill"):
-        outcomes = _adapter(component, only)
+        outcomes = _adapter(component, only, parse_set(expect))
     else:
         component = with_settings(component, parse_set(settings), registry)
         checks = running.checks_for(
@@ -123,27 +123,26 @@ def _run(checks: list[Any]) -> list[Outcome]:
     return outcomes
 
 
-def _adapter(model: Any, only: tuple[str, ...]) -> list[Outcome]:
+def _adapter(model: Any, only: tuple[str, ...], expected: dict[str, str]) -> list[Outcome]:
     """A model adapter's checks, which need no cases: it is followed for some steps."""
     from scalingar_fw.errors import unknown_name
-    from scalingar_fw.testing.adapters import CHECKS, Subject
-    from scalingar_fw.testing.running import FAILED, PASSED, Outcome
+    from scalingar_fw.testing.adapters import CHECKS, check_adapter
+    from scalingar_fw.testing.running import EXPECTED, FAILED, PASSED, Outcome
 
     known = [c.id for c in CHECKS]
-    for name in only:
+    for name in (*only, *expected):
         if name not in known:
             raise unknown_name("check", name, known)
-    subject, outcomes = Subject.of(model), []
-    for one in CHECKS:
-        if only and one.id not in only:
-            continue
-        try:
-            one.run(subject)
-        except Exception as error:  # whatever an adapter throws is a finding
-            said = str(error) if isinstance(error, AssertionError) else repr(error)
-            outcomes.append(Outcome(one.id, one.sentence, FAILED, said))
+    outcomes = []
+    for found in check_adapter(model, only=only):
+        check, why = found.check, expected.get(found.check.id)
+        if why is None:
+            status, said = (PASSED, "") if found.passed else (FAILED, found.detail)
+        elif found.passed:
+            status, said = FAILED, f"declared as an expected failure ({why}), but it passes"
         else:
-            outcomes.append(Outcome(one.id, one.sentence, PASSED, examples=1))
+            status, said = EXPECTED, f"{why} ({found.detail})"
+        outcomes.append(Outcome(check.id, check.sentence, status, said, examples=1))
     return outcomes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,10 +29,26 @@ KINDS = (
 )
 
 
-def resolve(target: str, registry: Registry, kind: str | None = None) -> Any:
-    """The object to check; classes and functions are called without arguments."""
+def resolve(
+    target: str,
+    registry: Registry,
+    kind: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Any:
+    """The object to check; classes and functions are called without arguments.
+
+    `settings` reach a model's loader (options, `weights`, `device`, `dtype`); those of a component
+    are `with_settings`' business.
+    """
     if ":" in target:
-        return _made(target, load_object(target))
+        found = load_object(target)
+        return _model(target, found, settings or {}) if _loads(found) else _made(target, found)
+    return _registered(target, registry, kind, settings or {})
+
+
+def _registered(
+    target: str, registry: Registry, kind: str | None, settings: Mapping[str, Any]
+) -> Any:
     found = [e for e in registry.of_kind(*KINDS) if target in (e.name, e.full_name)]
     if kind is not None:
         found = [e for e in found if e.kind == kind]
@@ -47,12 +64,35 @@ def resolve(target: str, registry: Registry, kind: str | None = None) -> Any:
             f"{target!r} is the name of several things: say --kind {' or --kind '.join(kinds)}."
         )
     if found[0].kind == "model":
-        from scalingar_fw.preparing import load_model
-
-        return load_model(found[0].full_name, registry)[1]
+        return _model(found[0].full_name, found[0].load(), settings)
     if found[0].kind == "strategy":
         return build("strategy", found[0].full_name, registry)
     return _made(target, found[0].load())
+
+
+def _loads(found: Any) -> bool:
+    """Whether this is a model's loader: a function or an adapter class that takes a device."""
+    try:
+        takes = inspect.signature(found).parameters
+    except (TypeError, ValueError):
+        return False
+    return "device" in takes and capability_of(found) is None
+
+
+def _model(name: str, load: Any, settings: Mapping[str, Any]) -> Any:
+    from scalingar_fw.options import OWN_FLAGS, resolve_options
+    from scalingar_fw.preparing import load_adapter
+
+    own = {k: v for k, v in settings.items() if k in OWN_FLAGS}
+    others = {k: v for k, v in settings.items() if k not in OWN_FLAGS}
+    return load_adapter(
+        name,
+        load,
+        device=own.get("device", "auto"),
+        dtype=own.get("dtype", "auto"),
+        weights=own.get("weights"),
+        options=resolve_options(name, load, others) if callable(load) else others,
+    )
 
 
 def load_object(target: str) -> Any:

@@ -92,6 +92,38 @@ def test_a_model_is_checked_as_an_adapter() -> None:
     assert "cached-equals-uncached" in [c["id"] for c in document["checks"]]
 
 
+MODEL = """
+from scalingar_fw.testing import ReferenceModel
+
+class Mixed(ReferenceModel):
+    def step(self, cache, token, index):
+        return super().step(cache, token.flip(0), index)
+
+def load(*, device, dtype=None, weights=None, mixed: bool = False):
+    model = (Mixed if mixed else ReferenceModel)(device=device)
+    assert weights is None or weights.is_dir()
+    return model
+"""
+
+
+def test_a_models_loader_is_checked_with_its_options_and_weights(tmp_path: Path) -> None:
+    plugin = tmp_path / "my_model.py"
+    plugin.write_text(MODEL)
+    target, one = f"{plugin}:load", ("--only", "rows-are-independent", "--json")
+    good = run(target, "--set", f"weights={tmp_path}", "--set", "device=cpu", *one)
+    assert good.exit_code == 0, good.output
+    bad = run(target, "--set", "mixed=true", *one)
+    assert bad.exit_code == 1, bad.output
+    [found] = json.loads(bad.output)["checks"]
+    assert found["status"] == "failed" and found["message"]
+    known = run(target, "--set", "mixed=true", "--expect", "rows-are-independent=mixed", *one)
+    assert known.exit_code == 0, known.output
+    stale = run(target, "--expect", "rows-are-independent=mixed", *one)
+    assert stale.exit_code == 1 and "but it passes" in stale.output
+    unknown = run(target, "--set", "mixd=true", *one)
+    assert unknown.exit_code == 2 and "Did you mean 'mixed'?" in unknown.output
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [
