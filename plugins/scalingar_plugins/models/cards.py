@@ -170,7 +170,7 @@ LLAMAGEN = Card(
     sources=(
         "Network, sampling loop and presets: the official code (FoundationVision/LlamaGen), whose "
         "logits, tokens and images on small random weights are the files of `tests/parity`.",
-        "Caption cleaning: `language/t5.py` there, rule by rule, and 30,000 made-up captions "
+        "Caption cleaning: language/t5.py there, rule by rule, and 30,000 made-up captions "
         "cleaned by both: equal.",
         "File names and licence tags: the Hugging Face listings. From memory: flan-t5-xl's count "
         "of parameters.",
@@ -287,7 +287,7 @@ EMU3 = Card(
     ),
     sources=(
         "Negative prompt and its header, guidance 3, top-k 2048, sizes from ratio and area: "
-        "`image_generation.py` and `emu3/mllm/processing_emu3.py` of baaivision/Emu3.",
+        "image_generation.py and emu3/mllm/processing_emu3.py of baaivision/Emu3.",
         "Tokens and logits: transformers' own image generation on random configurations.",
     ),
 )
@@ -330,7 +330,7 @@ SIMPLEAR = Card(
     ),
     sources=(
         "Prompt prefix, negative prompt, guidance 6, top-k 64000: the demo of the official code "
-        "(`generate.py`).",
+        "(generate.py).",
         "Tokens and logits: transformers' Qwen2 on random configurations. Not opened: a published "
         "checkpoint, so the vocabulary's layout is what the code writes.",
     ),

@@ -1,7 +1,8 @@
 """Published architectures at their real size with random weights: memory and seconds per step.
 
 `python -m scalingar_plugins.models.realsize llamagen-t2i-512 --device cuda --dtype bfloat16` prints
-one row of a Markdown table. No weights are needed: neither number depends on their values.
+one row of a Markdown table (docs/performance.md says what is in it). No weights are needed: none of
+the numbers depends on their values.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import click
 import torch
+from attrs import frozen
 
 from scalingar_fw.errors import unknown_name
 from scalingar_fw.memory import show_bytes
@@ -127,38 +129,63 @@ def _simplear(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     )
 
 
+MAKERS: dict[str, Callable[[str, torch.device, torch.dtype], Any]] = {
+    **dict.fromkeys(VARIANTS, _llamagen),
+    **dict.fromkeys(("janus-pro-1b", "janus-pro-7b"), _janus),
+    "emu3-gen": _emu3,
+    **dict.fromkeys(("simplear-0.5b", "simplear-1.5b"), _simplear),
+}
+
+
 def build(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     """A published architecture on `device` with random weights; text features are made up."""
-    makers: dict[str, Callable[[str, torch.device, torch.dtype], Any]] = dict.fromkeys(
-        VARIANTS, _llamagen
-    )
-    makers |= dict.fromkeys(("janus-pro-1b", "janus-pro-7b"), _janus)
-    makers |= {"emu3-gen": _emu3, "simplear-0.5b": _simplear, "simplear-1.5b": _simplear}
-    if name not in makers:
-        raise unknown_name("architecture", name, makers)
-    return makers[name](name, device, dtype)
+    if name not in MAKERS:
+        raise unknown_name("architecture", name, MAKERS)
+    return MAKERS[name](name, device, dtype)
 
 
-def measure(model: Any, n: int, steps: int | None) -> tuple[float, int]:
-    """Seconds per step and peak bytes (0 where the device keeps none) of `n` candidates."""
+@frozen
+class Measured:
+    """`seconds` per step and for the images; peak bytes (0 where the device counts none) of the
+    steps, weights included, and of the images."""
+
+    step_seconds: float
+    step_bytes: int
+    image_seconds: float
+    image_bytes: int
+
+
+def measure(model: Any, n: int, steps: int | None = None) -> Measured:
+    """Draw `n` candidates of a prompt greedily, all steps or some, and decode their images."""
     cuda = model.device.type == "cuda"
+
+    def peak() -> int:
+        if not cuda:
+            return 0
+        torch.cuda.synchronize(model.device)
+        bytes_ = torch.cuda.max_memory_allocated(model.device)
+        torch.cuda.reset_peak_memory_stats(model.device)
+        return int(bytes_)
+
     prompt = PROMPTS[getattr(model, "texts", model) is None]
     most = model.grid.size - 1
     steps = most if steps is None else min(steps, most)
-    if cuda:
-        torch.cuda.reset_peak_memory_stats(model.device)
+    peak()
     with torch.inference_mode():
         cache, logits = model.prefill(model.encode([prompt]), n)
         token = logits.cond.argmax(-1)
-        if cuda:
-            torch.cuda.synchronize(model.device)
+        held = peak()  # the prompt's share of the peak; also waits for it
         start = time.perf_counter()
         for index in range(steps):
             token = model.step(cache, token, index).cond.argmax(-1)
-        if cuda:
-            torch.cuda.synchronize(model.device)
+        held = max(held, peak())
         seconds = (time.perf_counter() - start) / steps
-    return seconds, torch.cuda.max_memory_allocated(model.device) if cuda else 0
+        del cache, logits
+        codes = torch.arange(n * model.grid.size, device=model.device) % model.vocab_size
+        start = time.perf_counter()
+        model.decode(codes.view(n, -1))
+        images = peak()
+    return Measured(seconds, held, time.perf_counter() - start, images)
 
 
 @click.command()
@@ -168,13 +195,22 @@ def measure(model: Any, n: int, steps: int | None) -> tuple[float, int]:
 @click.option("-n", default=8)
 @click.option("--steps", type=int, help="Fewer steps than a whole image has.")
 def main(name: str, device: str, dtype: str, n: int, steps: int | None) -> None:
-    """Measure one architecture; prints a row: name, dtype, N, ms per step, row, peak."""
+    """Measure one architecture; prints a row of the table in docs/performance.md."""
     from scalingar_fw.device import resolve_device, resolve_dtype
 
     model = build(name, resolve_device(device), resolve_dtype(dtype) or torch.float32)
-    seconds, peak = measure(model, n, steps)
-    row = show_bytes(model.row_bytes())
-    click.echo(f"| {name} | {dtype} | {n} | {1000 * seconds:.1f} ms | {row} | {show_bytes(peak)} |")
+    found = measure(model, n, steps)
+    cells = (
+        name,
+        dtype,
+        str(n),
+        f"{1000 * found.step_seconds:.1f} ms",
+        show_bytes(model.row_bytes()),
+        show_bytes(found.step_bytes) if found.step_bytes else "not counted",
+        f"{found.image_seconds:.2f} s",
+        show_bytes(found.image_bytes) if found.image_bytes else "not counted",
+    )
+    click.echo(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
