@@ -119,7 +119,13 @@ def make_benchmark(
     for key in given:
         if key not in accepted:
             raise unknown_name(f"option of benchmark {entry.name!r}", key, accepted)
-    made = cls(**given)
+    try:
+        made = cls(**given)
+    except TypeError as error:  # a third party's class that cannot be made without arguments
+        raise ScalingarError(
+            f"benchmark {entry.full_name!r} could not be made ({error}): every option needs a "
+            "default; report this to its plugin's author."
+        ) from error
     if not isinstance(made, Benchmark):
         raise ScalingarError(
             f"benchmark {entry.full_name!r} lacks name, splits, items or score: report this to "

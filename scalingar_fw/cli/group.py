@@ -24,6 +24,7 @@ _HERE = "scalingar_fw.cli."
 #: Name: where the command is, and its line in `--help` (so that help imports none of them).
 BUILT_IN = {
     "generate": (_HERE + "generate:generate", "Make a picture from a prompt."),
+    "bench": (_HERE + "bench:bench", "Compare strategies on a benchmark, resumably."),
     "list": (_HERE + "listing:list_", "List models, strategies, components or benchmarks."),
     "show": (_HERE + "listing:show", "Describe one of them: parameters, defaults, source."),
     "score": (_HERE + "official:score", "Score a run's stored images by the benchmark's scorer."),

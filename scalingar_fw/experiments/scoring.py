@@ -16,7 +16,9 @@ from scalingar_fw.experiments.unit import Unit
 from scalingar_fw.files import slug
 
 
-def score_images(store: Store, benchmark: Benchmark, again: bool = False) -> Iterator[dict[str, Any]]:
+def score_images(
+    store: Store, benchmark: Benchmark, again: bool = False
+) -> Iterator[dict[str, Any]]:
     """Score what is stored, unit by unit; scores lie beside the units after each.
 
     Args:

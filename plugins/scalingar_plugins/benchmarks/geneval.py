@@ -110,9 +110,7 @@ class GenEvalBenchmark:
         from scalingar_plugins.benchmarks.geneval_models import load_scorer
 
         judge = load_scorer(self.detector, self.clip, self.device)
-        return [
-            float(judge(image, one).correct) for image, one in zip(images, wanted, strict=True)
-        ]
+        return [float(judge(image, one).correct) for image, one in zip(images, wanted, strict=True)]
 
     # -- the official evaluator ----------------------------------------------------------------
 

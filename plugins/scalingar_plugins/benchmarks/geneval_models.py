@@ -51,6 +51,8 @@ TEMPLATES = ("a photo of a {} {label}", "a photo of a {}-colored {label}", "a ph
 #: What lies outside an object's mask when its colour is asked for (#999).
 BACKGROUND = 0x99
 _CROPS = 16
+#: Files that change what is computed.
+_RELEVANT = (".safetensors", ".json", ".txt")
 _REMEDY = (
     "Download facebook/mask2former-swin-small-coco-instance (detector) and "
     "openai/clip-vit-large-patch14 (clip) whole, with model.safetensors."
@@ -200,7 +202,6 @@ def load_scorer(detector: str, clip: str, device: str = "auto") -> Scorer:
     )
 
 
-@functools.cache
 def fingerprint(detector: str, clip: str) -> str:
     """Which weights and settings judge, by content; nothing is loaded."""
     from scalingar_plugins.models.checkpoints import fingerprint_files
@@ -208,8 +209,8 @@ def fingerprint(detector: str, clip: str) -> str:
     files: list[Path] = []
     for what, text in (("detector", detector), ("clip", clip)):
         folder = Path(text).expanduser()
-        found = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*config.json"))]
-        if not found:
+        found = [p for p in sorted(folder.glob("*")) if p.suffix in _RELEVANT]
+        if not any(p.suffix == ".safetensors" for p in found):
             raise ScalingarError(f"{what}={text!r} holds no weights. {_REMEDY}")
         files += found
     return fingerprint_files(files, "geneval")

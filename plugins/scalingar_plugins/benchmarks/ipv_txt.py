@@ -76,8 +76,7 @@ class IPVTxtBenchmark:
 
     def instructions(self, folder: Path, model: str) -> str:
         return (
-            f"Answer {' and '.join(QUESTIONS)} with yes or no for each image in\n"
-            f"  {folder / TABLE}"
+            f"Answer {' and '.join(QUESTIONS)} with yes or no for each image in\n  {folder / TABLE}"
         )
 
     def read_results(self, path: Path) -> Mapping[str, float]:

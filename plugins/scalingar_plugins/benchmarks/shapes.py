@@ -11,7 +11,6 @@ from attrs import frozen
 from scalingar_fw.benchmark import Item
 from scalingar_fw.errors import unknown_name
 from scalingar_fw.noise import Prompt
-from scalingar_plugins.models.shapes.judge import judge_batch
 from scalingar_plugins.models.shapes.prompts import SPLITS, split_items
 
 
@@ -34,5 +33,7 @@ class ShapesBenchmark:
         ]
 
     def score(self, items: Sequence[Item], images: np.ndarray[Any, Any]) -> Sequence[float]:
+        from scalingar_plugins.models.shapes.judge import judge_batch  # torch
+
         verdicts = judge_batch(images, [item.prompt.text for item in items])
         return [float(v.correct) for v in verdicts]

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 import numpy as np
 from attrs import frozen
 
-from scalingar_fw.benchmark import Item
+from scalingar_fw.benchmark import Item, judged_elsewhere, make_benchmark
 from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.params import param
 from scalingar_fw.protocols import Context, Pool, Reward
@@ -90,10 +90,12 @@ class OracleReward(Reward):
     benchmark: str = param("shapes", "the benchmark whose judge scores the images")
 
     def init(self, context: Context) -> None:
-        default_registry().find("benchmark", self.benchmark)
+        why = judged_elsewhere(make_benchmark(default_registry(), self.benchmark))
+        if why:
+            raise ScalingarError(f"An oracle needs a judge. {why}")
 
     def score(self, pool: Pool) -> Array:
-        judge = default_registry().get("benchmark", self.benchmark)()
+        judge = make_benchmark(default_registry(), self.benchmark)
         item = Item(pool.prompt, task="", cluster="")
         scores = judge.score([item] * len(pool.candidates), pool.images())
         return checked(scores, len(pool.candidates), f"benchmark {self.benchmark!r}")

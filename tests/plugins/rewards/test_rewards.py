@@ -18,7 +18,7 @@ from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.loop import decode, to_images
 from scalingar_fw.noise import Prompt
 from scalingar_fw.protocols import Pool, Reward, Selector
-from scalingar_fw.registry import default_registry
+from scalingar_fw.registry import Registry, default_registry
 from scalingar_fw.result import Status, Trajectory
 from scalingar_fw.signals import compute_signals
 from scalingar_fw.state import Grid, Logits
@@ -292,14 +292,19 @@ def test_a_scorer_that_gives_no_number_for_an_image_is_caught(module: str, name:
 
 def test_the_oracle_is_the_benchmarks_judge_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     class Judge:
+        name, splits = "lamp", ("test",)
+
+        def items(self, split: str) -> list[Item]:
+            return [Item(CAT, "bright", "cat")]
+
         def score(self, items: Sequence[Item], pictures: np.ndarray[Any, Any]) -> list[float]:
             assert [i.prompt for i in items] == [CAT] * len(pictures)
             return brightness([i.prompt.text for i in items], pictures)
 
-    registry = default_registry()
-    monkeypatch.setattr(type(registry), "get", lambda self, kind, name: Judge)
+    registry = Registry()
+    registry.add("benchmark", "lamp", Judge)
     monkeypatch.setattr(images, "default_registry", lambda: registry)
-    strategy = Strategy("best", selector=BestReward(OracleReward()))
+    strategy = Strategy("best", selector=BestReward(OracleReward("lamp")))
     result = decode(MODEL, strategy, [CAT], n=4)
     light = [p.mean() for p in to_images(MODEL, result.trajectories)]
     assert result.chosen[0] == int(np.argmax(light))
@@ -321,6 +326,14 @@ def test_the_oracle_picks_the_picture_that_is_right() -> None:
 def test_an_unknown_benchmark_is_refused_before_the_first_token() -> None:
     strategy = Strategy(selector=BestReward(OracleReward("shape")))
     with pytest.raises(ScalingarError, match="Did you mean 'shapes'"):
+        decode(MODEL, strategy, [CAT], n=2)
+
+
+def test_an_oracle_needs_a_benchmark_that_is_judged_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCALINGAR_GENEVAL_DETECTOR", raising=False)
+    monkeypatch.delenv("SCALINGAR_GENEVAL_CLIP", raising=False)
+    strategy = Strategy(selector=BestReward(OracleReward("geneval")))
+    with pytest.raises(ScalingarError, match="not judged here.*scalingar export"):
         decode(MODEL, strategy, [CAT], n=2)
 
 
