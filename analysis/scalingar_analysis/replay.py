@@ -170,7 +170,8 @@ def replay(strategy: Strategy, recording: Recording, *, schedule: bool = False) 
                 name: table[index] if live is None else table[index].index_select(0, live)
                 for name, table in by_step.items()
             }
-            signals = Signals(*(now[name] for name in LOGITS), logits, logits)
+            read = {name: now[name] for name in LOGITS}
+            signals = Signals(**read, log_p_cond=logits, log_p_uncond=logits)
             confidence, memory = strategy.confidence.update(memory, signals, step)
             token = tokens[index] if live is None else tokens[index].index_select(0, live)
             values: dict[str, Tensor] = {}

@@ -149,7 +149,7 @@ def assert_online_equals_replay(online: Decoded, strategy: Strategy, recording: 
     assert int(outcome.recoveries.sum()) == online.recoveries
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(models, samplings, seeds, widths, estimators(), policies, st.data())
 def test_online_equals_replay_event_by_event(
     model: ReferenceModel,
@@ -189,7 +189,7 @@ def test_the_property_above_meets_prunings_recoveries_and_answers_of_all_kinds()
     assert len({online.answer(p).candidate for p in range(4)}) > 1
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(models, seeds, widths, quantile)
 def test_a_schedule_that_was_recorded_is_replayed_with_any_policy(
     model: ReferenceModel, seed: int, n: int, termination: Any
@@ -203,7 +203,7 @@ def test_a_schedule_that_was_recorded_is_replayed_with_any_policy(
     assert_online_equals_replay(online, strategy, recording)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(models, seeds, quantile)
 def test_estimators_of_the_guided_distribution_are_replayed_where_it_was_recorded(
     model: ReferenceModel, seed: int, termination: Any
@@ -216,7 +216,7 @@ def test_estimators_of_the_guided_distribution_are_replayed_where_it_was_recorde
     assert_online_equals_replay(online, strategy, recording)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(models, seeds, st.integers(2, 8), st.data())
 def test_fewer_candidates_of_a_recording_are_a_recording_of_fewer(
     model: ReferenceModel, seed: int, n: int, data: Any

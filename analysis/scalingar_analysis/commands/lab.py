@@ -1,0 +1,123 @@
+"""`scalingar lab`: what is a new per-step signal worth?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scalingar_analysis.commands.options import (
+    headline,
+    known,
+    lines,
+    load_recording,
+    plain,
+    recording_options,
+)
+from scalingar_fw.cli.group import common_options
+from scalingar_fw.errors import ScalingarError
+
+if TYPE_CHECKING:
+    from scalingar_analysis.lab import LabReport
+
+#: Columns of the table over steps.
+SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
+
+
+@click.command()
+@recording_options
+@click.argument("target", metavar="SIGNAL")
+@click.option("--split-seed", default=0, show_default=True, help="Which half is which.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
+@common_options
+@click.pass_context
+def lab(
+    ctx: click.Context,
+    /,
+    run: Path,
+    recorded: str | None,
+    n: int | None,
+    seed: int | None,
+    target: str,
+    split_seed: int,
+    as_json: bool,
+) -> None:
+    """Examine SIGNAL (file.py:function or package.module:function) on the candidates in RUN.
+
+    The function takes the recorded steps, a mapping from names to arrays [candidates, steps], and
+    returns a number for each; a step's number may depend on that step and earlier ones. Reported:
+    AUROC over steps between right and wrong candidates of one prompt, correlation with recorded
+    signals, and the best simple policy on its running mean: chosen on half of the prompts,
+    confirmed on the other half.
+    """
+    from scalingar_analysis.lab import examine
+    from scalingar_fw.testing.targets import load_object
+
+    if ":" not in target:
+        raise ScalingarError(
+            f"{target!r} must name a function: file.py:function or package.module:function."
+        )
+    signal = load_object(target)
+    if not callable(signal):
+        raise ScalingarError(f"{target!r} is a {type(signal).__name__}, which is no function.")
+    recording = load_recording(ctx, run, recorded, n, seed)
+    report = examine(signal, recording, target, seed=split_seed)
+    if as_json:
+        click.echo(json.dumps(document(report), indent=2, ensure_ascii=False))
+        return
+    best = report.best
+    rows = [
+        ("recorded", headline(recording)),
+        ("signal", f"{report.name}, {'higher' if report.sign > 0 else 'lower'} is better"),
+        ("pairs", f"{report.pairs} of a right and a wrong candidate, on the confirming half"),
+    ]
+    click.echo(lines(rows))
+    click.echo("\n" + auroc_table(report))
+    strongest = sorted(
+        ((v, k) for k, v in report.correlation.items() if v == v), key=lambda p: -abs(p[0])
+    )
+    click.echo("\ncorrelation of means between candidates of a prompt:")
+    click.echo("\n".join(f"    {name:20}{value:+.2f}" for value, name in strongest[:8]))
+    click.echo(f"\nbest of {report.tried} simple policies on the running mean: {best.name}")
+    click.echo(
+        lines(
+            [
+                ("fitted", f"{best.fitted} at {best.fitted_tokens:.2f} T"),
+                ("confirmed", f"{best.confirmed} at {best.confirmed_tokens:.2f} T"),
+                ("nobody ended", f" {report.uncut} at {recording.n} T"),
+                ("one", f"{report.baseline} at 1 T"),
+            ]
+        )
+    )
+
+
+def auroc_table(report: LabReport) -> str:
+    """AUROC at some shares of the tokens."""
+    total = len(report.at_step)
+    places = [max(1, round(share * total)) - 1 for share in SHARES]
+    head = "AUROC after tokens" + "".join(f"{p + 1:8d}" for p in places)
+    rows = (("this step's value", report.at_step), ("mean so far", report.so_far))
+    body = [f"{name:18}" + "".join(f"{v[p]:8.3f}" for p in places) for name, v in rows]
+    return "\n".join([head, *body])
+
+
+def document(report: LabReport) -> dict[str, Any]:
+    """Everything as plain data."""
+    best = report.best
+    return {
+        "signal": report.name,
+        "higher_is_better": report.sign > 0,
+        "pairs": report.pairs,
+        "auroc": {"at_step": report.at_step.tolist(), "so_far": report.so_far.tolist()},
+        "correlation": {k: known(v) for k, v in report.correlation.items()},
+        "best_policy": {
+            "name": best.name,
+            "fitted": {**plain(best.fitted), "tokens": best.fitted_tokens},
+            "confirmed": {**plain(best.confirmed), "tokens": best.confirmed_tokens},
+        },
+        "tried": report.tried,
+        "one_candidate": plain(report.baseline),
+        "nobody_ended": plain(report.uncut),
+    }
