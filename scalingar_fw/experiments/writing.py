@@ -1,11 +1,14 @@
-"""Writing a store: a unit's folder is written beside, renamed in, and its receipt comes last."""
+"""Writing a store: a unit's folder is written beside, renamed in, and its receipt comes last.
+
+Nothing waits for the disk: what a power cut tears does not match its receipt, and is redone.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import hashlib
-import os
+import json
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +49,7 @@ def create_store(root: Path | str) -> Layout:
     layout = Layout(Path(root))
     if layout.manifest.is_file():
         open_store(layout.root)  # refuses a newer one
-    elif layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir())):
+    elif layout.root.exists() and (not layout.root.is_dir() or _foreign(layout.root)):
         raise ScalingarError(
             f"{layout.root} exists and is no experiment's folder: choose another --out."
         )
@@ -57,25 +60,27 @@ def create_store(root: Path | str) -> Layout:
     return layout
 
 
+def _foreign(root: Path) -> bool:
+    """Whether a folder holds what is none of ours: Slurm's logs come before the first unit."""
+    ours = {"slurm", "receipts", "claims", "partial", "labels"}
+    names = (p.name for p in root.iterdir() if not p.name.startswith(".store.json."))
+    return any(name not in ours for name in names)
+
+
 def replace_json(path: Path, data: Any) -> None:
-    """Write JSON beside and rename: readers see the old file or the new one, never half of it."""
+    """`replace_text` of a file of JSON."""
+    replace_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write beside and rename: readers see the old file or the new one, never half of it."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        write_json(beside, data)
-        sync(beside)
+        beside.write_text(text, encoding="utf-8", newline="\n")
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-
-
-def sync(path: Path) -> None:
-    """Have the system write a file to its disk now: a rename must not arrive before its content."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def claim_label(layout: Layout, label: str, strategy: Mapping[str, Any]) -> None:
@@ -181,8 +186,6 @@ def put(layout: Layout, key: str, place: Path, receipt: Mapping[str, Any]) -> bo
     same unit leave it once, whoever is first.
     """
     target = layout.unit(key)
-    for name in receipt["files"]:
-        sync(place / name)
     target.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(3):
         try:

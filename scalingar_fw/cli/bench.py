@@ -1,0 +1,197 @@
+"""`scalingar bench`: strategies compared on a benchmark, in units that are never lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scalingar_fw.cli.generate import _pairs, share_cores
+from scalingar_fw.cli.group import app_of, common_options, ending_tidily
+from scalingar_fw.errors import ScalingarError
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=_FILE,
+    metavar="FILE",
+    help="YAML with these options as keys (docs/experiments.md); options win.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="The experiment's folder; one that is there is gone on with.",
+)
+@click.option("--model", metavar="NAME", help="The model (default: shapes).")
+@click.option("--weights", metavar="PATH", help="The model's weights, where it takes any.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="The loader's own.")
+@click.option("--benchmark", metavar="NAME", help="The benchmark (default: shapes).")
+@click.option(
+    "--benchmark-option",
+    "benchmark_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="The benchmark's own, such as where official files are (repeatable).",
+)
+@click.option("--split", metavar="NAME", help="The benchmark's split (default: test).")
+@click.option("--limit", type=click.IntRange(1), metavar="K", help="K items, in turn from tasks.")
+@click.option(
+    "--strategy", "strategies", multiple=True, metavar="NAME", help="A strategy (repeatable)."
+)
+@click.option("-n", "n", metavar="N,N", help="Candidates: 8, or 1,4,8 (default: a strategy's own).")
+@click.option("--seeds", metavar="S-S", help="Seeds: 0, 0-4 or 1,3 (default: 0).")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of every strategy (repeatable).",
+)
+@click.option("--guidance", type=float, metavar="S", help="Guidance scale (default: the model's).")
+@click.option("--temperature", type=float, metavar="T", help="Temperature (default: the model's).")
+@click.option("--top-k", type=int, metavar="K", help="Keep K tokens (default: the model's).")
+@click.option("--top-p", type=float, metavar="P", help="Keep this probability.")
+@click.option("--device", metavar="D", help="auto, cpu, cuda, cuda:1 or mps (default: auto).")
+@click.option("--dtype", metavar="D", help="auto, float32, bfloat16 or float16.")
+@click.option("--batch", type=click.IntRange(1), metavar="B", help="Items of a unit (default: 8).")
+@click.option(
+    "--threads", type=click.IntRange(1), metavar="K", help="Threads of a worker (default: 1)."
+)
+@click.option("--record/--no-record", default=None, help="Keep every step's signals (default).")
+@click.option(
+    "--images",
+    type=click.Choice(["none", "chosen", "all"]),
+    help="Keep pictures of the answers, or of all completed candidates (default: none).",
+)
+@click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    metavar="NAME",
+    help="Who does the units: local, ray, slurm, inline, or module:Class.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Units at a time, each worker with its own model.",
+)
+@click.option(
+    "--executor-option",
+    "executor_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="The executor's own: slurm_partition=gpu, minutes=60, num_gpus=1 (repeatable).",
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(1), metavar="K", help="Begin nothing beyond K tokens."
+)
+@click.option("--max-hours", type=float, metavar="H", help="Begin nothing after H hours.")
+@click.option(
+    "--tracker",
+    "trackers",
+    multiple=True,
+    metavar="NAME",
+    help="Report to tensorboard, wandb, or module:Class (repeatable).",
+)
+@click.option("--dry-run", is_flag=True, help="Say what there is to do, and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
+@common_options
+@click.pass_context
+def bench(
+    ctx: click.Context,
+    /,
+    config: Path | None,
+    out: Path,
+    options: tuple[str, ...],
+    benchmark_options: tuple[str, ...],
+    strategies: tuple[str, ...],
+    settings: tuple[str, ...],
+    executor: str,
+    workers: int,
+    executor_options: tuple[str, ...],
+    max_tokens: int | None,
+    max_hours: float | None,
+    trackers: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Compare strategies on a benchmark.
+
+    The work is cut into units that are finished one by one; the same command again does what is
+    missing, and more strategies, seeds or items amend what is there. Without --config, --out goes
+    on with the sweep that the folder holds.
+    """
+    share_cores()
+    app = app_of(ctx)
+    registry = app.registry
+    # torch is imported from here on
+    from scalingar_fw.cli import bench_progress
+    from scalingar_fw.experiments.driver import run_sweep
+    from scalingar_fw.experiments.layout import Layout
+    from scalingar_fw.experiments.sweep import make_sweep, parse_sweep, read_sweep
+    from scalingar_fw.experiments.trackers import make_tracker
+
+    given: dict[str, Any] = {}
+    if config is not None:
+        given = read_sweep(config)
+    elif not strategies:
+        there = Layout(out).sweep
+        if not there.is_file():
+            raise ScalingarError(
+                f"{out} holds no sweep to go on with: give --config FILE, or --strategy NAME."
+            )
+        given = read_sweep(there)
+    typed: dict[str, Any] = {k: v for k, v in flags.items() if v is not None}
+    if "model" in typed:  # the file's weights and options are another model's
+        given = {k: v for k, v in given.items() if k not in ("weights", "options")}
+    if "benchmark" in typed:
+        given = {k: v for k, v in given.items() if k not in ("benchmark_options", "split")}
+    for key, flag, pairs in (
+        ("set", "--set", settings),
+        ("options", "--option", options),
+        ("benchmark_options", "--benchmark-option", benchmark_options),
+    ):
+        if pairs:
+            typed[key] = {**given.get(key, {}), **_pairs(flag, pairs, "name=value")}
+    if strategies:
+        typed["strategies"] = list(strategies)
+    given |= parse_sweep(typed, "the command line")
+    sweep = make_sweep(given, registry)
+    observers = [bench_progress.make_observer(as_json), *(make_tracker(t, out) for t in trackers)]
+    with ending_tidily():
+        ended = run_sweep(
+            sweep,
+            out,
+            executor=executor,
+            workers=workers,
+            executor_options=_values(executor_options),
+            registry=registry,
+            plugins=app.files,
+            observers=observers,
+            max_tokens=max_tokens,
+            max_hours=max_hours,
+            dry_run=dry_run,
+        )
+    if not as_json and not dry_run:
+        click.echo("\n".join(bench_progress.summary(ended, str(out))))
+    if ended.failed:
+        ctx.exit(1)
+
+
+def _values(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Executor options: numbers are numbers, the rest is text."""
+    from scalingar_fw.composition import scalar
+    from scalingar_fw.params import Rule
+
+    given = _pairs("--executor-option", pairs, "minutes=60")
+    return {k: scalar(v, Rule("", kind=float)) for k, v in given.items()}

@@ -1,0 +1,102 @@
+"""FLOPs of a unit by component: the model, the image decoder, and whatever the selector ran.
+
+What scoring costs is left out: candidates are judged to measure the method, not to run it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import define, evolve, field
+
+from scalingar_fw.flops import Flops, model_flops
+from scalingar_fw.noise import Prompt
+from scalingar_fw.protocols import Context, ModelAdapter, Pool, Selector
+from scalingar_fw.result import Trajectory
+from scalingar_fw.strategy import Strategy
+
+
+@define
+class Meter(Selector):
+    """A selector that counts what it costs; it picks what `inner` picks.
+
+    `flops`: of `inner`, the images that it asked for left out; `images`: how many those were.
+    """
+
+    inner: Selector
+    image_flops: float
+    flops: float = field(default=0.0, init=False)
+    images: int = field(default=0, init=False)
+
+    def init(self, context: Context) -> Any:
+        init = getattr(self.inner, "init", None)  # a foreign selector may have none
+        return None if init is None else init(context)
+
+    @property
+    def requires(self) -> Mapping[str, str]:
+        return getattr(self.inner, "requires", {})
+
+    @property
+    def oracle(self) -> bool:
+        return bool(getattr(self.inner, "oracle", False))
+
+    def select(self, pool: Pool) -> int:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        if pool.decode is None:
+            return self.inner.select(pool)
+        seen, watched = 0, 0
+        decode = pool.decode
+        with contextlib.ExitStack() as stack:
+            counter: FlopCounterMode | None = None
+
+            def look(some: Sequence[Trajectory]) -> Any:
+                # Signals cost nothing to speak of: counting begins with the first image, and so
+                # most selectors run as they would without a meter. The kernels are the usual ones:
+                # a meter may change nothing.
+                nonlocal seen, watched, counter
+                images = decode(some)
+                seen += len(some)
+                if counter is None:
+                    counter = stack.enter_context(FlopCounterMode(display=False))
+                else:
+                    watched += len(some)
+                return images
+
+            pick = self.inner.select(evolve(pool, decode=look))
+            if counter is not None:
+                counted = float(counter.get_total_flops())
+                self.flops += max(0.0, counted - watched * self.image_flops)
+        self.images += seen
+        return pick
+
+
+def flops_of(model: ModelAdapter, fallback: Prompt) -> Flops:
+    """`model_flops`, with `fallback` where the model reads none of its usual prompts."""
+    from scalingar_fw.errors import ScalingarError
+
+    try:
+        return model_flops(model)
+    except ScalingarError:
+        return model_flops(model, fallback)
+
+
+def metered(strategy: Strategy, flops: Flops) -> tuple[Strategy, Meter]:
+    """`strategy` with a meter at its selector."""
+    meter = Meter(strategy.selector, flops.decode_image)
+    return evolve(strategy, selector=meter), meter
+
+
+def by_component(
+    flops: Flops, meter: Meter, answers: int, candidates: Sequence[Trajectory]
+) -> dict[str, float]:
+    """FLOPs of a unit with `answers` prompts: the model's rows of all branches; the decoder for
+    each answer and each image that the selector looked at; the selector's reward."""
+    ends = [(len(t), t.forked_at, t.status.value) for t in candidates]
+    return {
+        "model": flops.decode(answers, ends),
+        "decoder": (answers + meter.images) * flops.decode_image,
+        "reward": meter.flops,
+    }
