@@ -7,6 +7,7 @@ ratio keeps what its parts have in common.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -35,11 +36,7 @@ class Groups:
             raise ScalingarError(
                 f"{len(tasks)} tasks and {len(clusters)} clusters: give one each for every item."
             )
-        names = tuple(dict.fromkeys(tasks))
-        place = {t: i for i, t in enumerate(names)}
-        pairs: dict[tuple[str, str], int] = {}
-        index = [pairs.setdefault(pair, len(pairs)) for pair in zip(tasks, clusters, strict=True)]
-        return cls(names, np.array(index), np.array([place[t] for t, _ in pairs]))
+        return _groups(tuple(map(str, tasks)), tuple(map(str, clusters)))
 
     @property
     def clusters(self) -> int:
@@ -63,13 +60,20 @@ class Groups:
         return np.bincount(self.index, minlength=self.clusters).astype(np.float64)
 
     def resample(self, draws: int, seed: int = 0) -> Array:
-        """`[draws, clusters]`: how often each cluster is drawn, with replacement within its task."""
+        """`[draws, clusters]`: how often each cluster is drawn, with replacement within its task.
+
+        Read-only: tables ask for the same resamples again and again.
+        """
+        return _resamples(self, draws, seed)
+
+    def _draw(self, draws: int, seed: int) -> Array:
         rng = np.random.Generator(np.random.Philox(seed))
         out = np.zeros((draws, self.clusters))
         for task in range(len(self.tasks)):
             inside = np.flatnonzero(self.task_of == task)
             pick = rng.integers(0, len(inside), size=(draws, len(inside)))
             np.add.at(out, (np.arange(draws)[:, None], inside[pick]), 1.0)
+        out.setflags(write=False)
         return out
 
     def means(self, sums: Array, counts: Array, weights: Array) -> Array:
@@ -86,6 +90,20 @@ class Groups:
             part = weights[:, inside]
             total += (part @ sums[inside]) / (part @ counts[inside])[:, None]
         return total / len(self.tasks)
+
+
+@functools.lru_cache(maxsize=32)
+def _groups(tasks: tuple[str, ...], clusters: tuple[str, ...]) -> Groups:
+    names = tuple(dict.fromkeys(tasks))
+    place = {t: i for i, t in enumerate(names)}
+    pairs: dict[tuple[str, str], int] = {}
+    index = [pairs.setdefault(pair, len(pairs)) for pair in zip(tasks, clusters, strict=True)]
+    return Groups(names, np.array(index), np.array([place[t] for t, _ in pairs]))
+
+
+@functools.lru_cache(maxsize=8)
+def _resamples(groups: Groups, draws: int, seed: int) -> Array:
+    return groups._draw(draws, seed)
 
 
 #: From task means `[K]` to a number; the same for each resample, `[draws, K]` to `[draws]`.

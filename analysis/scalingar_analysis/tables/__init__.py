@@ -1,0 +1,1 @@
+"""Tables of experiments: strategies with their costs, differences, ladders; text, Markdown, CSV."""

@@ -1,0 +1,373 @@
+"""`scalingar compare`: which strategy is better, at what cost, and is the difference real."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from scalingar_analysis.intervals import Estimate, estimate
+from scalingar_analysis.ladder import check_independent, ladder
+from scalingar_analysis.matched import Point, at_budget, pareto
+from scalingar_analysis.paired import Difference, difference, holm
+from scalingar_analysis.signal_quality import auroc
+from scalingar_analysis.tables.arms import SIGNALS, Arm, Key, complete, in_common
+from scalingar_analysis.tables.costs import AXES, Cost, cost_of
+from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.result import Array
+from scalingar_fw.strategy import Strategy
+
+#: Baselines where none is named, as far as they are there.
+BASELINES = ("base", "best-of-n")
+
+
+@frozen(eq=False)
+class Frame:
+    """The cells that all arms have, as items: `values(arm) [items]` means over seeds."""
+
+    keys: tuple[Key, ...]
+    items: tuple[int, ...]
+    tasks: tuple[str, ...]
+    clusters: tuple[str, ...]
+
+    @classmethod
+    def of(cls, arms: Sequence[Arm]) -> Frame:
+        keys = in_common(arms)
+        items = sorted({item for item, _ in keys})
+        some = {item: arms[0].cells[item, seed] for item, seed in keys}
+        return cls(
+            tuple(keys),
+            tuple(items),
+            tuple(some[i].task for i in items),
+            tuple(some[i].cluster for i in items),
+        )
+
+    def values(self, arm: Arm) -> Array:
+        """Each item's success, the mean over its seeds."""
+        place = {item: i for i, item in enumerate(self.items)}
+        index = np.array([place[item] for item, _ in self.keys])
+        scores = np.array([arm.cells[key].score for key in self.keys])
+        return np.bincount(index, scores) / np.bincount(index)
+
+    def estimate(self, values: Array, level: float) -> Estimate:
+        return estimate(values, self.tasks, self.clusters, level=level)
+
+    def difference(self, values: Array, baseline: Array, level: float) -> Difference:
+        return difference(values, baseline, self.tasks, self.clusters, level=level)
+
+
+def compare(
+    arms: Sequence[Arm],
+    *,
+    baselines: Sequence[str] = (),
+    level: float = 0.95,
+    resolution: float = 0.03,
+    make: Callable[[Mapping[str, Any]], Strategy] | None = None,
+) -> dict[str, Any]:
+    """Every table of a comparison, as plain data.
+
+    Args:
+        arms: of one split; compared on the cells that all of them have.
+        baselines: labels that the others are held against; `BASELINES` where none is given.
+        level: coverage of every interval.
+        resolution: half a width for which the number of prompts needed is stated.
+        make: a strategy from its description, for the oracle ladder; without it there is none.
+
+    Raises:
+        ScalingarError: no cell in common, or an unknown baseline.
+    """
+    if not 0.5 <= level < 1:
+        raise ScalingarError(f"level={level} must be in [0.5, 1): coverage, such as 0.95.")
+    frame = Frame.of(arms)
+    labels = list(dict.fromkeys(a.label for a in arms))
+    for label in baselines:
+        if label not in labels:
+            raise unknown_name("baseline", label, labels)
+    chosen = list(baselines) or [b for b in BASELINES if b in labels] or labels[:1]
+    values = {id(a): frame.values(a) for a in arms}
+    costs = {id(a): cost_of(a, frame.keys) for a in arms}
+    missing = [
+        {"strategy": a.label, "n": a.n, "cells": len(frame.keys), "of": len(a.cells)}
+        for a in arms
+        if len(a.cells) > len(frame.keys)
+    ]
+    return {
+        "items": len(frame.items),
+        "cells": len(frame.keys),
+        "clusters": len(set(zip(frame.tasks, frame.clusters, strict=True))),
+        "seeds": sorted({seed for _, seed in frame.keys}),
+        "level": level,
+        "resolution": resolution,
+        "baselines": chosen,
+        "left_out": missing,
+        "strategies": [_row(a, frame, values[id(a)], costs[id(a)], level) for a in arms],
+        "differences": _differences(arms, chosen, frame, values, level, resolution),
+        "fronts": _fronts(arms, frame, values, costs),
+        "matched": _matched(arms, chosen, frame, values, costs, level),
+        "ladders": [] if make is None else _ladders(arms, frame, level, make),
+        "notes": _notes(arms, frame, missing, costs),
+    }
+
+
+def _row(arm: Arm, frame: Frame, values: Array, cost: Cost, level: float) -> dict[str, Any]:
+    tasks = {}
+    for task in dict.fromkeys(frame.tasks):
+        inside = [i for i, t in enumerate(frame.tasks) if t == task]
+        clusters = [frame.clusters[i] for i in inside]
+        tasks[task] = interval(
+            estimate(values[inside], [task] * len(inside), clusters, level=level)
+        )
+    return {
+        "strategy": arm.label,
+        "n": arm.n,
+        "oracle": arm.oracle,
+        "accuracy": interval(frame.estimate(values, level)),
+        "tasks": tasks,
+        "tokens": cost.tokens,
+        "images_of_tokens": cost.tokens / arm.total,
+        "forward_rows": cost.forward_rows,
+        "flops": cost.total_flops,
+        "flops_by_component": cost.flops,
+        "seconds": cost.seconds,
+        "peak_bytes": cost.peak_bytes,
+        "pruned": cost.pruned,
+        "dropped": cost.dropped,
+        "out_of_budget": cost.out_of_budget,
+        "recoveries": cost.recoveries,
+        "scale": None if arm.scale is None else list(arm.scale),
+        "warnings": list(cost.warnings),
+    }
+
+
+def interval(e: Estimate) -> dict[str, Any]:
+    """An estimate as plain data; bounds that are not known are None."""
+    low, high = number(e.low), number(e.high)
+    return {"mean": e.mean, "low": low, "high": high, "items": e.items, "clusters": e.clusters}
+
+
+def number(value: float) -> float | None:
+    """A finite number, or None: JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def baseline_for(arm: Arm, label: str, arms: Sequence[Arm]) -> Arm | None:
+    """The baseline's arm to hold `arm` against: at the same n, else its widest one below, else its
+    narrowest."""
+    family = sorted((a for a in arms if a.label == label), key=lambda a: a.n)
+    if not family or arm.label == label:
+        return None
+    below = [a for a in family if a.n <= arm.n]
+    return below[-1] if below else family[0]
+
+
+def _gap(d: Difference) -> dict[str, Any]:
+    change, low, high = map(number, d.relative)
+    return {
+        "difference": d.estimate.mean,
+        "low": number(d.estimate.low),
+        "high": number(d.estimate.high),
+        "relative": {"mean": change, "low": low, "high": high},
+        "p": d.p,
+    }
+
+
+def _differences(
+    arms: Sequence[Arm],
+    baselines: Sequence[str],
+    frame: Frame,
+    values: Mapping[int, Array],
+    level: float,
+    resolution: float,
+) -> list[dict[str, Any]]:
+    rows, p_values = [], []
+    for place, label in enumerate(baselines):
+        for arm in arms:
+            other = baseline_for(arm, label, arms)
+            if other is None or arm.oracle or other.oracle:
+                continue
+            if arm.label in baselines[:place]:  # the same pair was there the other way round
+                continue
+            found = frame.difference(values[id(arm)], values[id(other)], level)
+            p_values.append(found.p)
+            rows.append(
+                {
+                    "strategy": arm.label,
+                    "n": arm.n,
+                    "baseline": other.label,
+                    "baseline_n": other.n,
+                    **_gap(found),
+                    "resolution": number(found.resolution),
+                    "prompts_needed": found.prompts_needed(resolution),
+                }
+            )
+    for row, adjusted in zip(rows, holm(p_values), strict=True):
+        row["p_holm"] = adjusted
+    return rows
+
+
+def _fronts(
+    arms: Sequence[Arm],
+    frame: Frame,
+    values: Mapping[int, Array],
+    costs: Mapping[int, Cost],
+) -> dict[str, list[dict[str, Any]]]:
+    """Who is on the Pareto front by each axis; an oracle is no method and never is."""
+    methods = [a for a in arms if not a.oracle]
+    out = {}
+    for axis in AXES:
+        known = [(a, costs[id(a)].on(axis)) for a in methods]
+        if not known or not all(cost for _, cost in known):
+            continue
+        good = [frame.estimate(values[id(a)], 0.95).mean for a, _ in known]
+        front = pareto([float(c) for _, c in known if c is not None], good)
+        out[axis] = [
+            {"strategy": a.label, "n": a.n} for (a, _), on in zip(known, front, strict=True) if on
+        ]
+    return out
+
+
+def _matched(
+    arms: Sequence[Arm],
+    baselines: Sequence[str],
+    frame: Frame,
+    values: Mapping[int, Array],
+    costs: Mapping[int, Cost],
+    level: float,
+) -> list[dict[str, Any]]:
+    """Each arm against the baselines' families at its own cost, where they have several widths."""
+    rows, p_values = [], []
+    for axis in AXES:
+        for label in baselines:
+            family = [a for a in arms if a.label == label and not a.oracle]
+            if len(family) < 2:
+                continue
+            points = []
+            for a in family:
+                cost = costs[id(a)].on(axis)
+                if cost:  # a model without products has no FLOPs to match
+                    points.append(Point(label, a.n, cost, values[id(a)]))
+            for arm in arms:
+                budget = costs[id(arm)].on(axis)
+                if arm.label == label or arm.oracle or not budget:
+                    continue
+                there = at_budget(points, budget)
+                if there is None:
+                    continue
+                found = frame.difference(values[id(arm)], there, level)
+                p_values.append(found.p)
+                rows.append(
+                    {
+                        "strategy": arm.label,
+                        "n": arm.n,
+                        "axis": axis,
+                        "budget": budget,
+                        "baseline": label,
+                        "baseline_accuracy": frame.estimate(there, level).mean,
+                        **_gap(found),
+                    }
+                )
+    for row, adjusted in zip(rows, holm(p_values), strict=True):
+        row["p_holm"] = adjusted
+    return rows
+
+
+def _ladders(
+    arms: Sequence[Arm], frame: Frame, level: float, make: Callable[[Mapping[str, Any]], Strategy]
+) -> list[dict[str, Any]]:
+    """One for each way of drawing candidates: strategies that differ in their selector share a
+    pool, and the widest one serves all smaller n."""
+    from scalingar_fw.composition import canonical
+
+    widest: dict[str, Arm] = {}
+    for arm in arms:
+        if arm.n < 2 or not complete(arm.cells[key] for key in frame.keys):
+            continue
+        try:
+            check_independent(make(arm.strategy))
+        except ScalingarError:
+            continue
+        drawn = {k: arm.strategy.get(k) for k in ("guidance", "sampler", "confidence")}
+        if arm.part("guidance") == "constant":
+            drawn.pop("confidence")  # nothing that follows from it reaches a token
+        name = canonical({**drawn, "model": arm.config.get("model_hash")})
+        if name not in widest or arm.n > widest[name].n:
+            widest[name] = arm
+    return [pool_of(arm, frame.keys, level) for arm in widest.values()]
+
+
+def pool_of(arm: Arm, keys: Sequence[Key], level: float = 0.95) -> dict[str, Any]:
+    """The oracle ladder of one arm's complete candidates, and what each signal knows of them."""
+    cells = [arm.cells[key] for key in keys]
+    scores = np.stack([c.scores for c in cells])
+    tasks, clusters = [c.task for c in cells], [c.cluster for c in cells]
+    signals = {}
+    for name in SIGNALS:
+        values = np.stack([c.signals[name] for c in cells])
+        if np.isfinite(values).all() and np.ptp(values) > 0:
+            signals[name] = values
+    ks = sorted({*(2**i for i in range(scores.shape[1].bit_length())), scores.shape[1]})
+    found = ladder(
+        scores, signals, tasks, clusters, ks=[k for k in ks if k <= scores.shape[1]], level=level
+    )
+    quality = {name: auroc(v, scores, clusters, level=level) for name, v in signals.items()}
+    return {
+        "strategy": arm.label,
+        "n": arm.n,
+        "pools": len(cells),
+        "random": interval(found.random),
+        "rungs": [
+            {
+                "k": rung.k,
+                "oracle": interval(rung.oracle),
+                "selected": {name: interval(e) for name, e in rung.selected.items()},
+                "efficiency": {
+                    name: dict(zip(("mean", "low", "high"), map(number, e), strict=True))
+                    for name, e in rung.efficiency.items()
+                },
+            }
+            for rung in found.rungs
+        ],
+        "auroc": {
+            name: {
+                "value": number(q.value),
+                "low": number(q.low),
+                "high": number(q.high),
+                "used": q.used,
+                "dropped": q.dropped,
+            }
+            for name, q in quality.items()
+        },
+    }
+
+
+def _notes(
+    arms: Sequence[Arm],
+    frame: Frame,
+    missing: Sequence[Mapping[str, Any]],
+    costs: Mapping[int, Cost],
+) -> list[str]:
+    notes = []
+    if missing:
+        most = max(m["of"] for m in missing)
+        short = [a.name for a in arms if len(a.cells) < most]
+        notes.append(
+            f"Compared on the {len(frame.keys)} cells (item and seed) that all strategies have; "
+            f"some have up to {most}. Fewer: {', '.join(short) or 'none, but other ones'}."
+        )
+    notes += [f"{a.name}: {w}." for a in arms for w in costs[id(a)].warnings]
+    lonely = [t for t in dict.fromkeys(frame.tasks) if _clusters(frame, t) < 2]
+    if lonely:
+        notes.append(
+            f"No intervals: {', '.join(lonely)} has a single cluster, whose spread is not known. "
+            "Use a larger limit."
+        )
+    if any(a.oracle for a in arms):
+        notes.append("An oracle looks at what is measured: an upper bound, and no method.")
+    return notes
+
+
+def _clusters(frame: Frame, task: str) -> int:
+    return len({c for t, c in zip(frame.tasks, frame.clusters, strict=True) if t == task})

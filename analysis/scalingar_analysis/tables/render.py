@@ -1,0 +1,237 @@
+"""A comparison as text, Markdown, or flat rows for CSV and Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: A table for people: its title, its columns, its rows.
+Table = tuple[str, list[str], list[list[str]]]
+
+
+def ci(value: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """ "0.761 [0.712, 0.808]"; without bounds where they are not known."""
+    if value is None or value["mean"] is None:
+        return "-"
+    mean, *bounds = (fixed(value[k], digits) for k in ("mean", "low", "high"))
+    return mean if value["low"] is None else f"{mean} [{', '.join(bounds)}]"
+
+
+def fixed(value: float | None, digits: int, sign: str = "") -> str:
+    """A number with so many digits; what rounds to 0 has no minus."""
+    return "-" if value is None else f"{round(value, digits) + 0.0:{sign}.{digits}f}"
+
+
+def percent(value: Mapping[str, Any]) -> str:
+    """A relative change: "+12.5 % [+8.0, +17.1]"."""
+    if value["mean"] is None:
+        return "-"
+    found = {k: None if v is None else 100 * v for k, v in value.items()}
+    mean, *bounds = (fixed(found[k], 1, "+") for k in ("mean", "low", "high"))
+    return f"{mean} %" if value["low"] is None else f"{mean} % [{', '.join(bounds)}]"
+
+
+def probability(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def engineering(value: float | None) -> str:
+    """FLOPs: "3.21 G"."""
+    if value is None:
+        return "-"
+    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if value >= size:
+            return f"{value / size:.2f} {unit}"
+    return f"{value:.0f}"
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return f"{row['strategy']} (oracle)" if row.get("oracle") else str(row["strategy"])
+
+
+def tables(data: Mapping[str, Any]) -> list[Table]:
+    """The tables of a comparison; empty ones are left out."""
+    out = [_costs(data), _tasks(data), _differences(data), _matched(data), _fronts(data)]
+    for pool in data["ladders"]:
+        out += [_ladder(pool), _auroc(pool)]
+    return [t for t in out if t[2]]
+
+
+def _level(data: Mapping[str, Any]) -> str:
+    return f"{100 * data['level']:g} %"
+
+
+def _costs(data: Mapping[str, Any]) -> Table:
+    from scalingar_fw.memory import show_bytes
+
+    rows = [
+        [
+            _named(r), str(r["n"]), ci(r["accuracy"]), f"{r['tokens']:.1f}",
+            f"{r['images_of_tokens']:.2f}", f"{r['forward_rows']:.1f}", engineering(r["flops"]),
+            f"{r['seconds']:.3f}", show_bytes(r["peak_bytes"]), f"{r['pruned']:.2f}",
+            f"{r['recoveries']:.2f}",
+        ]
+        for r in data["strategies"]
+    ]  # fmt: skip
+    title = (
+        f"Accuracy [{_level(data)}] and costs for each prompt: {data['items']} items, "
+        f"{data['clusters']} clusters, {len(data['seeds'])} seed(s)"
+    )
+    columns = [
+        "strategy", "n", "accuracy", "tokens", "tokens / T", "forward rows", "FLOPs", "seconds",
+        "peak memory", "pruned", "recoveries",
+    ]  # fmt: skip
+    return title, columns, rows
+
+
+def _tasks(data: Mapping[str, Any]) -> Table:
+    names = list(data["strategies"][0]["tasks"])
+    rows = [
+        [_named(r), str(r["n"]), *(ci(r["tasks"][t], 2) for t in names)] for r in data["strategies"]
+    ]
+    sizes = [data["strategies"][0]["tasks"][t] for t in names]
+    heads = [f"{t} ({s['clusters']} cl.)" for t, s in zip(names, sizes, strict=True)]
+    return f"Accuracy by task [{_level(data)}], with clusters", ["strategy", "n", *heads], rows
+
+
+def _versus(row: Mapping[str, Any]) -> str:
+    return f"{row['baseline']}, n={row['baseline_n']}"
+
+
+def _differences(data: Mapping[str, Any]) -> Table:
+    rows = [
+        [
+            r["strategy"], str(r["n"]), _versus(r), ci({**r, "mean": r["difference"]}),
+            percent(r["relative"]), probability(r["p"]), probability(r["p_holm"]),
+            "-" if r["prompts_needed"] is None else str(r["prompts_needed"]),
+        ]
+        for r in data["differences"]
+    ]  # fmt: skip
+    columns = [
+        "strategy", "n", "against", f"difference [{_level(data)}]", "relative", "p", "p (Holm)",
+        f"prompts for ±{data['resolution']:g}",
+    ]  # fmt: skip
+    return "Paired differences, common random numbers", columns, rows
+
+
+def _matched(data: Mapping[str, Any]) -> Table:
+    rows = [
+        [
+            r["strategy"], str(r["n"]), f"{r['axis']}: {_budget(r)}", r["baseline"],
+            f"{r['baseline_accuracy']:.3f}", ci({**r, "mean": r["difference"]}),
+            probability(r["p"]), probability(r["p_holm"]),
+        ]
+        for r in data["matched"]
+    ]  # fmt: skip
+    columns = [
+        "strategy", "n", "equal budget", "baseline", "baseline there",
+        f"difference [{_level(data)}]", "p", "p (Holm)",
+    ]  # fmt: skip
+    return "At equal budgets, the baseline interpolated between its n", columns, rows
+
+
+def _budget(row: Mapping[str, Any]) -> str:
+    return engineering(row["budget"]) if row["axis"] == "flops" else f"{row['budget']:.4g}"
+
+
+def _fronts(data: Mapping[str, Any]) -> Table:
+    rows = [
+        [axis, "; ".join(f"{a['strategy']}, n={a['n']}" for a in arms)]
+        for axis, arms in data["fronts"].items()
+    ]
+    return "Pareto fronts: nothing here is both cheaper and better", ["cost", "on the front"], rows
+
+
+def _ladder(pool: Mapping[str, Any]) -> Table:
+    names = list(pool["rungs"][0]["selected"])
+    rows = []
+    for rung in pool["rungs"]:
+        cells = []
+        for name in names:
+            share = rung["efficiency"].get(name)
+            share = "" if share is None or share["mean"] is None else f" ({share['mean']:+.2f})"
+            cells.append(f"{rung['selected'][name]['mean']:.3f}{share}")
+        row = [str(rung["k"]), f"{pool['random']['mean']:.3f}", ci(rung["oracle"]), *cells]
+        rows.append(row)
+    title = (
+        f"Oracle ladder from {pool['pools']} complete pools of {pool['strategy']}, n={pool['n']}: "
+        "accuracy by what picks (selection efficiency); the oracle is no method"
+    )
+    return title, ["k", "random", "oracle", *names], rows
+
+
+def _auroc(pool: Mapping[str, Any]) -> Table:
+    rows = [
+        [name, ci({**q, "mean": q["value"]}), str(q["used"]), str(q["dropped"])]
+        for name, q in pool["auroc"].items()
+    ]
+    title = (
+        f"Within-prompt AUROC at the last token (0.5 is chance): {pool['strategy']}, n={pool['n']}"
+    )
+    return title, ["signal", "AUROC", "pools used", "one outcome, dropped"], rows
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def markdown(data: Mapping[str, Any]) -> str:
+    parts = [f"## {data['benchmark']}, split {data['split']}"]
+    parts += [f"### {title}\n\n{markdown_table(c, rows)}" for title, c, rows in tables(data)]
+    if data["notes"]:
+        parts.append("\n".join(f"- {note}" for note in data["notes"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def text(data: Mapping[str, Any]) -> str:
+    """For a terminal: columns as wide as what they hold, numbers to the right."""
+    blocks = []
+    for title, columns, rows in tables(data):
+        widths = [max(len(r[i]) for r in [columns, *rows]) for i in range(len(columns))]
+        lines = [
+            "  ".join(
+                c.ljust(w) if i == 0 else c.rjust(w)
+                for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in [columns, *rows]
+        ]
+        blocks.append("\n".join([title, *lines]))
+    blocks += [f"Note: {note}" for note in data["notes"]]
+    return "\n\n".join(blocks)
+
+
+def flat(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each strategy and task, and one for each strategy overall (task "overall"); what
+    is known of the whole strategy only is empty in the tasks' rows."""
+    out = []
+    costs = (
+        "tokens", "images_of_tokens", "forward_rows", "flops", "seconds", "peak_bytes", "pruned",
+        "dropped", "out_of_budget", "recoveries",
+    )  # fmt: skip
+    against = {(d["strategy"], d["n"], d["baseline"]): d for d in data["differences"]}
+    for row in data["strategies"]:
+        for task, e in {"overall": row["accuracy"], **row["tasks"]}.items():
+            whole = task == "overall"
+            line = {
+                "benchmark": data["benchmark"],
+                "split": data["split"],
+                "strategy": row["strategy"],
+                "n": row["n"],
+                "oracle": row["oracle"],
+                "task": task,
+                "accuracy": e["mean"],
+                "accuracy_low": e["low"],
+                "accuracy_high": e["high"],
+                "items": e["items"],
+                "clusters": e["clusters"],
+                **{name: row[name] if whole else None for name in costs},
+            }
+            for label in data["baselines"]:
+                d = against.get((row["strategy"], row["n"], label)) if whole else None
+                for name in ("difference", "low", "high", "p", "p_holm"):
+                    short = name if name == "difference" else f"difference_{name}"
+                    line[f"{short}_to_{label}"] = None if d is None else d[name]
+            out.append(line)
+    return out
