@@ -203,8 +203,10 @@ def start(
             f"{model.name!r} gave logits that are not finite for the first token "
             f"(dtype {model.dtype}): use --dtype float32 or bfloat16, or check the weights."
         )
-    context = Context(rows, model.grid, model.vocab_size, decoder.sampling, model.device)
     strategy = decoder.strategy
+    context = Context(rows, model.grid, model.vocab_size, decoder.sampling, model.device)
+    if hasattr(strategy.sampler, "most_rows"):
+        context = evolve(context, most_rows=strategy.sampler.most_rows(context))
     # MPS has no float64; there the table stays on the host, where inverse_cdf works as well.
     table = torch.from_numpy(
         noise_table(decoder.seeds, prompts, prompt, candidate, model.grid.size)

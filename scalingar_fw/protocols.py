@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from torch import Tensor
 
 from scalingar_fw.noise import EXTRA, Prompt, uniforms
@@ -30,13 +30,20 @@ Distribution = Literal["conditional", "guided"]
 
 @frozen(eq=False)
 class Context:
-    """What a component may know before the first step."""
+    """What a component may know before the first step.
+
+    `most_rows`: of a prompt after the first step, from which on no step has more of them than the
+    one before left (`Sampler.most_rows`); None where the sampler may add rows at any step.
+    """
 
     rows: Rows
     grid: Grid
     vocab_size: int
     sampling: Sampling
     device: torch.device
+    most_rows: int | None = field(
+        default=Factory(lambda self: int(self.rows.live.max()), takes_self=True)
+    )
 
     def full(self, value: float, *shape: int) -> Tensor:
         """`[N, *shape]` float32 filled with `value`."""
@@ -164,6 +171,11 @@ class Termination(Component):
 
 class Sampler(Component):
     """Which tokens to append to which histories."""
+
+    def most_rows(self, context: Context) -> int | None:
+        """The most rows of a prompt after the first step, if no later step has more of them than
+        the one before left; else None. A cap on tokens relies on it."""
+        return context.most_rows
 
     def propose(
         self, state: Any, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling

@@ -50,6 +50,13 @@ def start_beams(context: Context, width: int | None) -> Beams:
     return Beams(score, torch.zeros_like(live), wide, live)
 
 
+def most_beams(context: Context, width: int | None) -> int | None:
+    """`Sampler.most_rows` of a search: it is filled at the first step, or, where the vocabulary is
+    smaller than its width, over several."""
+    wide = int(context.rows.live.max()) if width is None else width
+    return wide if wide <= context.vocab_size else None
+
+
 def best_tokens(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` highest of each row of `[N, V]` and their tokens; ties by token id."""
     ordered, tokens = values.sort(dim=-1, descending=True, stable=True)
@@ -158,6 +165,9 @@ class BeamSampler(Sampler):
     def init(self, context: Context) -> Beams:
         return start_beams(context, self.width)
 
+    def most_rows(self, context: Context) -> int | None:
+        return most_beams(context, self.width)
+
     def propose(
         self, state: Beams, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, Beams]:
@@ -193,6 +203,9 @@ class DiverseBeamSampler(Sampler):
                 f"is given) is {narrowest}."
             )
         return beams
+
+    def most_rows(self, context: Context) -> int | None:
+        return most_beams(context, self.width)
 
     def propose(
         self, state: Beams, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling

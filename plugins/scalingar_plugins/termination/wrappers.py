@@ -3,7 +3,7 @@
 The policy inside sees every step, so its own statistics are what they would be without a wrapper;
 the wrapper decides which of its verdicts count. Whom the policy wanted to end and the wrapper
 keeps is live as before, and the policy may name it again. A wrapper never empties a prompt, and it
-composes with others by nesting; put a token budget outermost, where nothing can overrule it.
+composes with others by nesting; a token budget must be outermost, where nothing can overrule it.
 """
 
 from __future__ import annotations
@@ -48,6 +48,19 @@ def promised(policy: Termination, total: int) -> Promises:
     return Promises() if promises is None else promises(total)
 
 
+def init_inside(wrapper: Any, context: Context) -> Any:
+    """The memory of the policy inside; refuses a cap on tokens that the wrapper would lift."""
+    total = context.grid.size
+    capped = promised(wrapper.policy, total).tokens is not None
+    if capped and wrapper.promises(total).tokens is None:
+        name, inner = type(wrapper).__name__, type(wrapper.policy).__name__
+        raise ScalingarError(
+            f"{name} around {inner} would keep candidates alive whom the budget ends, so the budget "
+            f"would be passed: put {inner} outside and {name} in its `policy`."
+        )
+    return wrapper.policy.init(context)
+
+
 def worded(verdict: Verdict, reason: str) -> str:
     """The policy's sentence with the wrapper's in front."""
     return f"{reason}: {verdict.reason}"
@@ -69,7 +82,7 @@ class Warmup(Termination):
     policy: Termination = part(NeverTerminate, _INSIDE)
 
     def init(self, context: Context) -> Any:
-        return self.policy.init(context)
+        return init_inside(self, context)
 
     def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Verdict, Any]:
         verdict, state = self.policy.update(state, confidence, step)
@@ -95,7 +108,7 @@ class EverySteps(Termination):
     policy: Termination = part(NeverTerminate, _INSIDE)
 
     def init(self, context: Context) -> Any:
-        return self.policy.init(context)
+        return init_inside(self, context)
 
     def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Verdict, Any]:
         verdict, state = self.policy.update(state, confidence, step)
@@ -136,7 +149,7 @@ class RecoveryWindow(Termination):
 
     def init(self, context: Context) -> Probation:
         never = context.full(-1).long()
-        return Probation(self.policy.init(context), never, context.full(math.inf))
+        return Probation(init_inside(self, context), never, context.full(math.inf))
 
     def update(
         self, state: Probation, confidence: Confidence, step: Step
@@ -196,7 +209,7 @@ class Patience(Termination):
     policy: Termination = part(NeverTerminate, _INSIDE)
 
     def init(self, context: Context) -> Streak:
-        return Streak(self.policy.init(context), context.full(0).long())
+        return Streak(init_inside(self, context), context.full(0).long())
 
     def update(self, state: Streak, confidence: Confidence, step: Step) -> tuple[Verdict, Streak]:
         verdict, inner = self.policy.update(state.inner, confidence, step)
@@ -225,7 +238,7 @@ class MinSurvivors(Termination):
     policy: Termination = part(NeverTerminate, _INSIDE)
 
     def init(self, context: Context) -> Any:
-        return self.policy.init(context)
+        return init_inside(self, context)
 
     def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Verdict, Any]:
         verdict, state = self.policy.update(state, confidence, step)
@@ -255,9 +268,10 @@ class TokenBudget(Termination):
     live candidates leaves the survivor's remaining tokens untouched. Then those with the lowest C
     end, out of budget (ties: the higher candidate id first).
 
-    A sampler that forks must not have more rows than it was left with: this package's do not, but
-    for a beam search that is wider than n or than the vocabulary. Where one does and the reserve
-    is touched, the decode stops with an error; the cap is never passed in silence.
+    A sampler may fill its search at the first step, however wide it is; after that it must not
+    have more rows than it was left with (`Sampler.most_rows`), which is refused before the first
+    token where the sampler says so. Where one adds rows without saying it and the reserve is
+    touched, the decode stops with an error; the cap is never passed in silence.
     """
 
     scope: ClassVar[Scope] = "cohort"
@@ -267,12 +281,18 @@ class TokenBudget(Termination):
 
     def init(self, context: Context) -> Purse:
         total = context.grid.size
-        cap, most = self.cap(total), int(context.rows.live.max())
+        cap, most = self.cap(total), context.most_rows
+        if most is None:
+            raise ScalingarError(
+                f"budget={self.budget}: the sampler may add rows at any step, so no budget can be "
+                "kept. A beam search does where it is wider than the vocabulary "
+                f"({context.vocab_size} tokens): use a smaller width, or no budget."
+            )
         if most + total - 1 > cap:
             raise ScalingarError(
                 f"budget={self.budget} ({cap} tokens) is too small for {most} candidates: their "
                 f"first token and the rest of one are {most + total - 1} tokens. Use fewer "
-                f"candidates or a budget of at least {(most + total - 1) / total:.4f}."
+                f"candidates (or beams), or a budget of at least {(most + total - 1) / total:.4f}."
             )
         return Purse(self.policy.init(context), context.full(0).long())
 
@@ -299,7 +319,7 @@ class TokenBudget(Termination):
             raise ContractError(
                 f"The sampler's rows at step {step.index} leave less of the budget of "
                 f"{self.cap(step.total)} tokens than one image needs: it has more rows than it was "
-                "left with. Use a larger budget, or beams no wider than n."
+                "left with. Use a larger budget, or another sampler."
             )
         if not any_broke:
             return verdict, state

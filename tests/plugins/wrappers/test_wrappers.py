@@ -17,8 +17,8 @@ from scalingar_fw.protocols import Context, Estimator, Promises, Step, Terminati
 from scalingar_fw.result import Decoded, Status
 from scalingar_fw.sampling import Sampling
 from scalingar_fw.signals import Signals
-from scalingar_fw.state import Confidence, Grid, Rows, take
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.state import Confidence, Grid, Proposal, Rows, take
+from scalingar_fw.strategy import Multinomial, Strategy
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.samplers.beam import BeamSampler, DiverseBeamSampler
 from scalingar_plugins.samplers.confidence_beam import ConfidenceBeamSampler
@@ -245,7 +245,54 @@ def test_a_budget_below_one_image_is_refused() -> None:
         TokenBudget(0.9)
 
 
-def test_a_sampler_that_outgrows_the_budget_stops_the_decode() -> None:
-    wide = Strategy(sampler=BeamSampler(width=6), termination=TokenBudget(1.1))
+@pytest.mark.parametrize("sampler", [BeamSampler(width=6), DiverseBeamSampler(groups=2, width=6)])
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_search_wider_than_n_keeps_its_budget_or_is_refused_before_the_first_token(
+    sampler: Any, n: int
+) -> None:
+    """Six beams, filled at the first step: their first token and the rest of one are T + 5."""
+    least = (T + 5) / T
+    strategy = Strategy(sampler=sampler, termination=TokenBudget(least))
+    result = decode(MODEL, strategy, PROMPTS, n=n)
+    assert [spent(result, p) for p in range(2)] == [T + 5, T + 5]
+    tight = evolve(strategy, termination=TokenBudget(least - 0.5 / T))
+    with pytest.raises(ScalingarError, match="is too small for 6 candidates"):
+        decode(MODEL, tight, PROMPTS, n=n)
+
+
+def test_a_search_wider_than_the_vocabulary_is_refused_under_a_budget() -> None:
+    few = evolve(MODEL, vocab_size=3)
+    search = Strategy(sampler=BeamSampler(width=6))
+    assert len(decode(few, search, PROMPTS, n=1).of_prompt(0)) >= 6
+    with pytest.raises(ScalingarError, match="wider than the vocabulary"):
+        decode(few, evolve(search, termination=TokenBudget(6.0)), PROMPTS, n=1)
+
+
+@frozen
+class Growing(Multinomial):
+    """Continues every row twice at the third step, and does not say so."""
+
+    def propose(self, state: Any, guided: Any, confidence: Any, step: Any, sampling: Any) -> Any:
+        if step.index != 2:
+            return super().propose(state, guided, confidence, step, sampling)
+        parent = torch.arange(len(step.rows)).repeat_interleave(2)
+        return Proposal(guided[parent].argmax(-1), torch.zeros(len(parent)), parent), state
+
+
+def test_a_sampler_that_adds_rows_unannounced_stops_the_decode() -> None:
+    grown = Strategy(sampler=Growing(), termination=TokenBudget((T + 3) / T))
     with pytest.raises(ContractError, match="more rows than it was left with"):
-        decode(MODEL, wide, PROMPTS, n=1)
+        decode(MODEL, grown, PROMPTS, n=2)
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [MinSurvivors, Warmup, EverySteps, RecoveryWindow, Patience],
+    ids=lambda w: w.__name__,
+)
+def test_a_rule_around_a_budget_is_refused_because_it_would_lift_it(wrapper: Any) -> None:
+    strategy = Strategy(confidence=Drawn(), termination=wrapper(policy=TokenBudget(2.0)))
+    with pytest.raises(ScalingarError, match="put TokenBudget outside"):
+        decode(MODEL, strategy, PROMPTS, n=3)
+    inside = evolve(strategy, termination=TokenBudget(2.0, wrapper()))
+    assert decode(MODEL, inside, PROMPTS, n=3).ledger.tokens <= 2 * 2 * T
