@@ -1,15 +1,46 @@
-"""Plots of runs and traces; knows results and records, and no model."""
+"""Plots of runs and traces; knows results and records, and no model.
+
+    import scalingar_analysis as analysis
+    analysis.plot("runs/...", "dynamics")      # a figure; notebooks show it
+
+Names are imported when they are first used.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from scalingar_fw.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from scalingar_analysis.kinds import figure as figure
+    from scalingar_analysis.kinds import plot as plot
+    from scalingar_analysis.runs import open_run as open_run
     from scalingar_fw.registry import Registry
 
 _HERE = "scalingar_analysis."
+
+#: Commands on recorded candidates.
+COMMANDS = {
+    "record": "Record complete candidates with all signals, to replay on.",
+    "replay": "What a policy would have done with recorded candidates.",
+    "autopsy": "Was it right to end them? Precision, recall and regret.",
+    "lab": "What a new per-step signal is worth.",
+    "tune": "Search a policy's settings by replay (extra tune).",
+}
+
+_HOMES = {"figure": "kinds", "open_run": "runs", "plot": "kinds"}
+
+__all__ = ["figure", "open_run", "plot"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 @hookimpl
@@ -26,4 +57,20 @@ def scalingar_register(registry: Registry) -> None:
         "dynamics.png",
         _HERE + "dynamics:write",
         "entropy, confidence, guidance and live candidates over steps",
+    )
+    add(
+        "artefact",
+        "thumbnails",
+        _HERE + "thumbnails:write",
+        "each candidate's image, small: what plots and reports are drawn over",
+    )
+    add("command", "report", _HERE + "commands.report:report", "A run as one HTML page.")
+    add("command", "plot", _HERE + "commands.plot:plot", "Draw a run: dynamics, maps, pareto, ...")
+    for name, line in COMMANDS.items():
+        add("command", name, f"{_HERE}commands.{name}:{name}", line)
+    add(
+        "command",
+        "compare",
+        _HERE + "commands.compare:compare",
+        "Compare strategies: accuracy, cost, paired differences, equal budgets.",
     )

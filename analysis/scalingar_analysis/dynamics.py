@@ -6,9 +6,11 @@ artefact `dynamics.png`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalingar_analysis.plots.confidence import has_confidence, plot_confidence
@@ -30,9 +32,17 @@ def figure_of(run: Any, prompt: int = 0, dark: bool = False) -> Figure:
 
 
 def stacked(
-    run: Any, panels: Any, heights: list[float], prompt: int = 0, dark: bool = False
+    run: Any,
+    panels: Sequence[Callable[..., Axes]],
+    heights: list[float],
+    prompt: int = 0,
+    dark: bool = False,
+    without: Sequence[str] = (),
 ) -> Figure:
-    """Panels over one step axis, with the prompt and one legend above them all."""
+    """Panels over one step axis, with the prompt and one legend above them all.
+
+    `without`: entries of the legend that none of the panels shows.
+    """
     with our_style(dark):
         figure = new_figure(8.0, 1.5 + 0.58 * sum(heights))
         grid = {"height_ratios": heights}
@@ -42,7 +52,7 @@ def stacked(
         for ax in axes[:-1]:
             ax.set_xlabel("")
         figure.align_ylabels(axes)
-        handles = legend_entries(run, prompt, figure_palette(figure))
+        handles = legend_entries(run, prompt, figure_palette(figure), without)
         lines = -(-len(handles) // _IN_A_LINE)
         tall = figure.get_figheight() + 0.2 * (lines - 1)
         figure.set_figheight(tall)

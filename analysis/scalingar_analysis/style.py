@@ -160,9 +160,18 @@ def our_style(dark: bool = False) -> Iterator[None]:
         yield
 
 
+class StandaloneFigure(Figure):
+    """A figure of no window, which notebooks show all the same."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        save(self, buffer)
+        return buffer.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A figure in inches that belongs to no window."""
-    figure = Figure(figsize=(width, height))
+    figure = StandaloneFigure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 

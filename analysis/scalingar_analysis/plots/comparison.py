@@ -194,9 +194,8 @@ def plot_sensitivity(
     return ax
 
 
-def plot_ladder(points: Sequence[Point], ax: Axes | None = None) -> Axes:
-    """Strategies by accuracy with their intervals, oracles hatched above the methods: how much of
-    what the candidates hold a selection finds."""
+def plot_strategies(points: Sequence[Point], ax: Axes | None = None) -> Axes:
+    """Strategies by accuracy with their intervals; oracles, which ask the judge, hatched on top."""
     if not points:
         raise ScalingarError("There is no strategy to compare: give at least one point.")
     order = sorted(points, key=lambda p: (p.oracle, p.accuracy))
@@ -228,4 +227,34 @@ def plot_ladder(points: Sequence[Point], ax: Axes | None = None) -> Axes:
     ax.set_xlim(0, 1.08)
     ax.set_xticks(np.linspace(0, 1, 6))
     ax.set_xlabel("accuracy, 95 % interval")
+    return ax
+
+
+def plot_ladder(ladder: Any, ax: Axes | None = None) -> Axes:
+    """The oracle ladder (`scalingar_analysis.ladder.Ladder`): accuracy of a random candidate, of
+    each selection and of the oracle over k; shaded is what a better selection could still gain."""
+    ax = axes_or_new(ax, 6.0, 3.1)
+    colours = palette_of(ax)
+    ks = [r.k for r in ladder.rungs]
+    oracle = [r.oracle.mean for r in ladder.rungs]
+    chance = ladder.random.mean
+    ax.fill_between(ks, chance, oracle, color=colours.faint, alpha=0.45, linewidth=0)
+    names = dict.fromkeys(name for r in ladder.rungs for name in r.selected)
+    lines = [
+        ("oracle", [r.oracle for r in ladder.rungs], {"color": colours.ink, "marker": "_"}),
+        *(
+            (n, [r.selected[n] for r in ladder.rungs], look(colours, i))
+            for i, n in enumerate(names)
+        ),
+        ("random", [ladder.random for _ in ks], {"color": colours.other, "linestyle": (0, (1, 2))}),
+    ]
+    for name, points, style in lines:
+        low, high = [p.low for p in points], [p.high for p in points]
+        ax.fill_between(ks, low, high, color=style["color"], alpha=0.12, linewidth=0)
+        means = [p.mean for p in points]
+        ax.plot(ks, means, label=shorten(name, 30), linewidth=1.4, markersize=4.5, **style)
+    ax.set_xticks(ks)
+    ax.set_xlabel("candidates k")
+    ax.set_ylabel("accuracy, 95 % interval")
+    legend_beside(ax)
     return ax

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -158,8 +159,14 @@ def note(ax: Axes, x: float, y: float, text: str, size: float = 9, transform: An
     )
 
 
-def legend_entries(run: Any, prompt: int, colours: Palette) -> list[Line2D]:
-    """Entries for what the panels of a prompt really show."""
+#: What is not a curve of a candidate, or their median.
+POLICY = ("flagged", "probation", "recovered", "threshold", "base scale")
+
+
+def legend_entries(
+    run: Any, prompt: int, colours: Palette, without: Sequence[str] = ()
+) -> list[Line2D]:
+    """Entries for what the panels of a prompt really show; `without`: what they leave out."""
     pairs = pairs_of(run, prompt)
     signals = [t.signals for t, _ in pairs]
     early = [t.status for t, _ in pairs if not t.completed]
@@ -191,4 +198,8 @@ def legend_entries(run: Any, prompt: int, colours: Palette) -> list[Line2D]:
         ),
         (True, "base scale", base_style(colours)),
     ]
-    return [Line2D([], [], label=label, **style) for wanted, label, style in entries if wanted]
+    return [
+        Line2D([], [], label=label, **style)
+        for wanted, label, style in entries
+        if wanted and label not in without
+    ]

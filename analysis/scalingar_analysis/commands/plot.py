@@ -1,0 +1,93 @@
+"""`scalingar plot`: a figure of a run, as a vector graphic or an image."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scalingar_fw.cli.group import common_options
+from scalingar_fw.errors import ScalingarError
+
+
+@click.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--kind", default="dynamics", show_default=True, metavar="KIND", help="See --list.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A .svg, .pdf or .png (default: KIND.svg).",
+)
+@click.option("--dark", is_flag=True, help="Light on dark.")
+@click.option("--prompt", type=click.IntRange(0), metavar="P", help="Which prompt, from 0 (0).")
+@click.option("--candidate", type=int, metavar="C", help="Its id (default: the answer).")
+@click.option("--signal", metavar="NAME", help="A recorded signal (default: entropy).")
+@click.option("--by", metavar="GROUP", help="outcome, task or strategy (default: outcome).")
+@click.option("--strategy", metavar="LABEL", help="One strategy of a store (default: all).")
+@click.option("--dpi", type=click.IntRange(20, 1200), default=150, help="Of a .png (150).")
+@click.option("--overwrite", is_flag=True, help="Replace the file.")
+@click.option("--list", "listing", is_flag=True, help="List the kinds.")
+@common_options
+def plot(
+    run: Path | None,
+    kind: str,
+    out: Path | None,
+    dark: bool,
+    dpi: int,
+    overwrite: bool,
+    listing: bool,
+    **options: Any,
+) -> None:
+    """Plot RUN: a folder of `generate` or `bench`.
+
+    The file is a vector graphic unless its name ends in .png. Equal runs give equal bytes.
+    """
+    from scalingar_analysis.kinds import KINDS, kind_of
+
+    if listing:
+        wide = max(map(len, KINDS))
+        click.echo("\n".join(f"{name:{wide}}  {entry.summary}" for name, entry in KINDS.items()))
+        return
+    if run is None:
+        raise click.UsageError("Missing RUN: name the folder of a run, or give --list.")
+    kind_of(kind)
+    path = Path(f"{kind}.svg") if out is None else out
+    check_file(path, overwrite)
+    from scalingar_analysis.kinds import figure
+    from scalingar_analysis.style import format_of, our_style, save
+
+    form = format_of(path)
+    made = figure(run, kind, dark, **options)
+    with writing_file(path) as beside, our_style(dark):
+        save(made, beside, dpi=dpi, kind=form)
+    click.echo(path)
+
+
+def check_file(path: Path, overwrite: bool) -> None:
+    """Refuse a file that is there already, or that no folder can hold."""
+    if path.is_dir():
+        raise ScalingarError(f"{path} is a folder: name a file with --out.")
+    if path.exists() and not overwrite:
+        raise ScalingarError(f"{path} exists: choose another --out, or add --overwrite.")
+
+
+class writing_file:
+    """A path beside `target` to write; it becomes `target` when the block ends well."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+
+    def __enter__(self) -> Path:
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        return self.beside
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            os.replace(self.beside, self.target)
+        else:
+            self.beside.unlink(missing_ok=True)

@@ -1,0 +1,208 @@
+"""The report in a real Chromium: it loads from disk in silence, and the slider moves every view.
+
+Needs the extra `browser` and a Chromium: $SCALINGAR_BROWSER, or one on the PATH (Debian's package
+is `chromium`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra browser")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER = os.environ.get("SCALINGAR_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="needs a Chromium: set SCALINGAR_BROWSER, or install one"
+)
+# Nothing that it does by itself may reach for a network that is not there.
+QUIET = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage"
+).split()
+PATIENCE = 120_000  # ms: for a machine that is busy with other things
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as p:
+        found = p.chromium.launch(executable_path=BROWSER, args=QUIET, timeout=PATIENCE)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def file(generations, tmp_path_factory):
+    from scalingar_analysis.report.page import page
+    from scalingar_analysis.runs import as_run
+
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(page(as_run(generations)), encoding="utf-8")
+    return path
+
+
+class Page:
+    """An open report, with all that it complained about or asked the network for."""
+
+    def __init__(self, browser, file, width, **options):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 800}, reduced_motion="reduce", **options
+        )
+        self.tab = self.context.new_page()
+        self.tab.set_default_timeout(PATIENCE)
+        self.complaints, self.requests = [], []
+        self.tab.on("console", lambda m: self.complaints.append(f"{m.type}: {m.text}"))
+        self.tab.on("pageerror", lambda e: self.complaints.append(str(e)))
+        self.tab.on(
+            "dialog", lambda d: (self.complaints.append(f"dialog {d.message}"), d.dismiss())
+        )
+        self.tab.on("request", lambda r: self.requests.append(r.url))
+        self.tab.goto(file.as_uri())
+
+    def views(self):
+        """What each view says of the step."""
+        return self.tab.evaluate(
+            """() => ({
+              slider: Number(document.getElementById("step").value),
+              cursor: Number(document.querySelector("#chart .cursor").dataset.step),
+              past: Number(document.querySelector("#chart clipPath rect").getAttribute("width")),
+              filled: [...document.querySelectorAll("#grids canvas")].map((c) => +c.dataset.filled),
+              inked: [...document.querySelectorAll("#grids canvas")].map((c) => {
+                const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+                let n = 0;
+                for (let i = 3; i < d.length; i += 4) n += d[i] > 0;
+                return n / (c.width * c.height);
+              }),
+              later: document.querySelectorAll("#chart .event.later").length,
+              events: [...document.querySelectorAll("#events li")].map((e) => e.textContent),
+              status: document.getElementById("status").textContent,
+            })"""
+        )
+
+    def to(self, step):
+        self.tab.evaluate(
+            """(step) => {
+              const slider = document.getElementById("step");
+              slider.value = step;
+              slider.dispatchEvent(new Event("input", { bubbles: true }));
+            }""",
+            step,
+        )
+        return self.views()
+
+
+@pytest.fixture(params=[1200, 360], ids=["desk", "phone"])
+def page(browser, file, request):
+    opened = Page(browser, file, request.param)
+    yield opened
+    opened.context.close()
+
+
+def test_it_loads_without_a_complaint_and_asks_for_nothing_else(page, file):
+    assert page.complaints == []
+    others = [u for u in page.requests if not u.startswith("data:")]
+    assert others == [file.as_uri()]
+
+
+def test_it_is_as_wide_as_the_screen_and_no_wider(page):
+    inner, content = page.tab.evaluate(
+        "[document.documentElement.clientWidth, document.documentElement.scrollWidth]"
+    )
+    assert content <= inner
+
+
+def test_the_slider_moves_every_view_together(page):
+    page.tab.select_option("#mode", "map")
+    early, late = page.to(10), page.to(30)
+    for views, step in ((early, 10), (late, 30)):
+        assert views["slider"] == views["cursor"] == step
+        assert views["status"].startswith(f"Token {step} of 48")
+    assert early["filled"] == [10, 10, 10, 10] and late["filled"] == [21, 30, 30, 30]
+    assert early["inked"] == pytest.approx([10 / 48] * 4, abs=0.02)
+    assert late["inked"] == pytest.approx([21 / 48, 30 / 48, 30 / 48, 30 / 48], abs=0.02)
+    assert early["past"] < late["past"]
+    assert early["later"] > late["later"] == 0
+    assert [e.split(".")[0] for e in early["events"]] == [
+        "9: #2 flagged", "9: #1 flagged", "9: #0 flagged",
+    ]  # fmt: skip
+    assert {"13: #1 recovered", "21: #0 pruned"} <= {e.split(".")[0] for e in late["events"]}
+    assert "it fell <below> & stayed" in late["events"][0]
+    assert page.complaints == []
+
+
+def test_the_keyboard_alone_is_enough(page):
+    page.tab.focus("#example")
+    page.tab.keyboard.press("ArrowDown")
+    assert page.tab.input_value("#example") == "1"
+    for _ in range(5):  # map, mode, play, previous event, slider
+        page.tab.keyboard.press("Tab")
+    assert page.tab.evaluate("document.activeElement.id") == "step"
+    page.tab.keyboard.press("Home")
+    for _ in range(3):
+        page.tab.keyboard.press("ArrowRight")
+    assert page.views()["filled"] == [3, 3, 3, 3]
+    page.tab.keyboard.press("Tab")
+    page.tab.keyboard.press("Enter")  # next event
+    assert page.views()["slider"] == 9
+
+
+def test_prompts_are_shown_as_text_whatever_they_hold(page, generations):
+    headings = page.tab.eval_on_selector_all("article h3", "all => all.map((e) => e.textContent)")
+    assert headings == [g.prompt.label for g in generations]
+    assert any("<script>" in text for text in headings)
+    assert page.complaints == []
+
+
+def test_a_gallery_entry_opens_in_the_viewer_from_its_start(page):
+    page.tab.click("article:nth-of-type(3) button.open")
+    assert page.tab.input_value("#example") == "2"
+    assert page.views()["slider"] == 0
+    assert page.tab.evaluate("document.activeElement.id") == "step"
+
+
+def test_playing_moves_on_and_stops(page):
+    page.tab.evaluate("document.getElementById('step').value = 40")
+    page.tab.click("#play")
+    page.tab.wait_for_function("document.getElementById('step').value === '48'")
+    page.tab.wait_for_function("document.getElementById('play').textContent === 'Play'")
+
+
+def test_another_map_is_another_picture(page):
+    page.tab.select_option("#mode", "map")
+    looks = set()
+    for name in ("entropy", "margin", "kl"):
+        page.tab.select_option("#map", name)
+        looks.add(page.tab.evaluate("document.querySelector('#grids canvas').toDataURL()"))
+    assert len(looks) == 3
+
+
+def test_images_are_drawn_under_the_map(page):
+    page.to(48)
+    page.tab.wait_for_function("[...document.images].slice(0, 4).every((i) => i.complete)")
+    looks = set()
+    for mode in ("both", "image", "map"):
+        page.tab.select_option("#mode", mode)
+        looks.add(page.tab.evaluate("document.querySelectorAll('#grids canvas')[1].toDataURL()"))
+    assert len(looks) == 3
+
+
+def test_without_scripts_the_rest_is_there(browser, file):
+    opened = Page(browser, file, 800, java_script_enabled=False)
+    assert opened.tab.is_visible("table") and opened.tab.is_visible("#gallery img")
+    assert opened.tab.is_visible("noscript") or "needs JavaScript" in opened.tab.content()
+    assert not opened.tab.is_visible("#travel")
+    opened.context.close()
+
+
+def test_in_the_dark_the_figures_are_dark(browser, file):
+    opened = Page(browser, file, 800, color_scheme="dark")
+    assert opened.tab.is_visible(".plot .dark svg") and not opened.tab.is_visible(
+        ".plot .light svg"
+    )
+    assert opened.tab.evaluate("getComputedStyle(document.body).backgroundColor") == (
+        "rgb(22, 24, 28)"
+    )
+    opened.context.close()
