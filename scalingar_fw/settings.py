@@ -63,15 +63,24 @@ def _apply(component: Any, node: _Node, registry: Registry, root: Strategy, pref
     cls = type(component)
     known = rules(cls) if is_component(component) else {}
     changes = {}
+    unknown = None
     for field, wanted in node.below.items():
         if field not in known or (component is root and field == "name"):
-            available = settings_of(root)
-            near = [key for key in available if key.startswith(prefix)]
-            raise unknown_name("setting", wanted.first_key(), near or available)
+            unknown = unknown or wanted
+            continue
         value = getattr(component, field)
         if wanted.key:
             kind = part_kind(cls, field, value)
             value = convert(cls, field, known[field], wanted.value, value, registry)
             check_kind(kind, value)
         changes[field] = _apply(value, wanted, registry, root, f"{prefix}{field}.")
+    if unknown is not None:
+        # Of the parts as this very call has replaced them: those of the old ones are gone.
+        near = settings_of(component, prefix)
+        for field, value in changes.items():
+            if is_component(value):
+                old = [key for key in near if key.startswith(f"{prefix}{field}.")]
+                near = {k: v for k, v in near.items() if k not in old}
+                near |= settings_of(value, f"{prefix}{field}.")
+        raise unknown_name("setting", unknown.first_key(), near or settings_of(root))
     return attrs.evolve(component, **changes) if changes else component

@@ -261,6 +261,14 @@ def test_an_unknown_key_is_an_error_with_the_nearest_one(registry):
     refused(lambda: override(BASE, {"name": "x"}, registry), "'name'")
 
 
+def test_after_a_replacement_the_new_parts_settings_are_the_ones_that_are_named(registry):
+    for key in ("confidence.rte", "confidense.rate"):
+        with pytest.raises(ScalingarError) as caught:
+            override(BASE, {"confidence": "inner", key: 1}, registry)
+        text = str(caught.value)
+        assert "confidence.rate" in text and "confidence.inner" not in text, text
+
+
 def test_a_value_out_of_range_is_refused_in_the_parameters_own_words(registry):
     rule = "must lie in (0, 1]: how fast it forgets."
     refused(lambda: override(BASE, {"confidence.inner.rate": "2"}, registry), "rate=2", rule)
