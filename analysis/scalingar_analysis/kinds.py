@@ -131,7 +131,7 @@ def _outcomes(run: Run, o: Options, ax: Axes | None) -> Axes:
         groups = {"correct": confidence[score > 0.5], "incorrect": confidence[score <= 0.5]}
     else:
         status = table["status"][inside]
-        groups = {str(s): confidence[status == s] for s in dict.fromkeys(status)}
+        groups = {str(s): confidence[status == s] for s in sorted(set(status))}
     return outcomes.plot_distributions(groups, ax)
 
 

@@ -137,14 +137,14 @@ def test_the_keyboard_alone_is_enough(page):
     page.tab.focus("#example")
     page.tab.keyboard.press("ArrowDown")
     assert page.tab.input_value("#example") == "1"
-    for _ in range(5):  # map, mode, play, previous event, slider
+    for _ in range(6):  # map, mode, play, previous event, next event, slider
         page.tab.keyboard.press("Tab")
     assert page.tab.evaluate("document.activeElement.id") == "step"
     page.tab.keyboard.press("Home")
     for _ in range(3):
         page.tab.keyboard.press("ArrowRight")
     assert page.views()["filled"] == [3, 3, 3, 3]
-    page.tab.keyboard.press("Tab")
+    page.tab.keyboard.press("Shift+Tab")
     page.tab.keyboard.press("Enter")  # next event
     assert page.views()["slider"] == 9
 

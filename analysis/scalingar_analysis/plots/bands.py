@@ -60,6 +60,7 @@ def plot_bands(
         raise ScalingarError("There is no group to plot: give at least one table of a signal.")
     total = next(iter(groups.values())).shape[1]
     wide = max(1, round(total / 36)) if window is None else window
+    ax = axes_or_new(ax, 5.4, 2.8)
     ax, colours = step_axes(ax, total, label + (f"\n(mean of {wide} steps)" if wide > 1 else ""))
     steps = np.arange(total) + 1
     for place, (name, table) in enumerate(groups.items()):

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from attrs import frozen
+
 from scalingar_analysis.examples import Example
-from scalingar_analysis.kinds import KINDS, figure
+from scalingar_analysis.kinds import figure
 from scalingar_analysis.report import tables
 from scalingar_analysis.report.pictures import inline_svg
 from scalingar_analysis.report.viewer import colours, viewer_data
@@ -20,24 +22,39 @@ from scalingar_fw.errors import ScalingarError
 
 #: Bytes of gallery and viewer together; the rest of a page is below a megabyte.
 BUDGET = 9 * 10**6
-#: What is drawn of a run that a judge scored, and of any run, with settings and heading.
-JUDGED: tuple[tuple[str, dict[str, Any], str], ...] = (
-    ("pareto", {}, "Accuracy against tokens"),
-    ("budget", {}, "Accuracy over n"),
-    ("strategies", {}, "Accuracy of each strategy"),
-    ("sensitivity", {}, "Sensitivity"),
-    ("ladder", {}, "What selection leaves to the oracle"),
-    ("auroc", {}, "Does a signal know a good image?"),
-    ("risk", {}, "Risk against coverage"),
-    ("calibration", {}, "Share correct by confidence"),
+
+
+@frozen
+class Figure:
+    """One of the page's figures: a kind of plot with its settings, a heading, and how to read it."""
+
+    kind: str
+    title: str
+    caption: str
+    signal: str = "entropy"
+
+
+#: What is drawn of a run that a judge scored, and of any run.
+JUDGED = (
+    Figure("pareto", "Accuracy against tokens", "Up and left is better; hollow: asks the judge."),
+    Figure("budget", "Accuracy over n", "What further candidates buy."),
+    Figure("strategies", "Accuracy of each strategy", "Hatched: asks the judge, so no method."),
+    Figure("sensitivity", "Sensitivity", "Accuracy over the settings that the sweep varies."),
+    Figure("ladder", "From random to oracle", "Shaded: what a selection of k candidates can gain."),
+    Figure("auroc", "Does a signal know a good image?", "Above 0.5: yes, within one prompt."),
+    Figure(
+        "risk", "Risk against coverage", "Errors among the answers that confidence ranks first."
+    ),
+    Figure("calibration", "Share correct by confidence", "Bins of equally many candidates."),
 )
-ALWAYS: tuple[tuple[str, dict[str, Any], str], ...] = (
-    ("outcomes", {}, "Confidence by outcome"),
-    ("bands", {"signal": "entropy"}, "Entropy over steps"),
-    ("bands", {"signal": "kl"}, "Condition utilisation over steps"),
-    ("bands", {"signal": "log_prob_guided"}, "Log-probability over steps"),
-    ("rows", {"signal": "entropy"}, "Entropy by row"),
-    ("columns", {"signal": "entropy"}, "Entropy by column"),
+_BAND = "Median and middle half of the candidates."
+ALWAYS = (
+    Figure("outcomes", "Confidence by outcome", "At each candidate's last step."),
+    Figure("bands", "Entropy over steps", _BAND),
+    Figure("bands", "How much the prompt matters over steps", _BAND, "kl"),
+    Figure("bands", "Log-probability of the tokens over steps", _BAND, "log_prob_guided"),
+    Figure("rows", "Entropy by row", _BAND),
+    Figure("columns", "Entropy by column", _BAND),
 )
 
 
@@ -121,20 +138,19 @@ def _results(run: Run, examples: Sequence[Example]) -> str:
 def _figures(run: Run) -> str:
     """Every plot that this run has data for; the others are named with the reason."""
     out, missing = [], []
-    for number, (kind, options, title) in enumerate((JUDGED if run.judged else ()) + ALWAYS):
+    for number, f in enumerate((JUDGED if run.judged else ()) + ALWAYS):
         try:
-            both = [
-                inline_svg(figure(run, kind, dark, **options), f"f{number}{'ld'[dark]}", dark)
-                for dark in (False, True)
-            ]
+            light, dark = (
+                inline_svg(figure(run, f.kind, d, signal=f.signal), f"f{number}{'ld'[d]}", d)
+                for d in (False, True)
+            )
         except ScalingarError as error:
-            missing.append(f"<li>{tables.escape(title)}: {tables.escape(str(error))}</li>")
+            missing.append(f"<li>{tables.escape(f.title)}: {tables.escape(str(error))}</li>")
             continue
-        light, dark_ = both
         out.append(
-            f'<figure class="plot"><figcaption>{tables.escape(title)}'
-            f"<small>{tables.escape(KINDS[kind].summary)}</small></figcaption>"
-            f'<div class="light">{light}</div><div class="dark">{dark_}</div></figure>'
+            f'<figure class="plot"><figcaption>{tables.escape(f.title)}'
+            f"<small>{tables.escape(f.caption)}</small></figcaption>"
+            f'<div class="light">{light}</div><div class="dark">{dark}</div></figure>'
         )
     left = (
         f"<details><summary>Not drawn ({len(missing)})</summary><ul>{''.join(missing)}</ul></details>"

@@ -47,10 +47,13 @@
       "aria-label": "Confidence of each candidate over the steps, with the threshold and events",
     });
     const clip = make(make(svg, "clipPath", { id: "past" }), "rect", { x: 0, y: 0, height, width: 0 });
-    for (let i = 0; i <= 4; i++) {
-      const value = low + ((high - low) * (i + 0.5)) / 5;
+    const power = 10 ** Math.floor(Math.log10((high - low) / 4));
+    const rise = [1, 2, 5, 10].map((m) => m * power).find((r) => (high - low) / r <= 6);
+    const digits = Math.max(0, -Math.floor(Math.log10(rise) + 1e-9));
+    for (let i = Math.ceil(low / rise); i * rise <= high; i++) {
+      const value = i * rise;
       make(svg, "line", { class: "gridline", x1: left, x2: width - right, y1: y(value), y2: y(value) });
-      make(svg, "text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(2));
+      make(svg, "text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(digits));
     }
     const every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((e) => example.total / e <= 8) || 2000;
     for (let step = 0; step <= example.total; step += every) {
