@@ -18,22 +18,26 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _run = click.argument("run", type=_FOLDER)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _option = click.option(
-    "--option",
+    "--benchmark-option",
     "options",
     multiple=True,
     metavar="KEY=VALUE",
-    help="An option of the benchmark, such as files=DIR (repeatable; see `scalingar show NAME`).",
+    help="The benchmark's own, such as files=DIR (repeatable; default: those of the run).",
 )
 
 
-def _benchmark(ctx: click.Context, name: str, options: tuple[str, ...]) -> Benchmark:
+def _benchmark(ctx: click.Context, run: Path, name: str, options: tuple[str, ...]) -> Benchmark:
+    """The benchmark with the options that the run was made with, unless others are given."""
     from scalingar_fw.benchmark import make_benchmark
+    from scalingar_fw.experiments.layout import Layout
+    from scalingar_fw.experiments.sweep import read_sweep
 
-    given = {}
+    sweep = Layout(run).sweep
+    given = dict(read_sweep(sweep).get("benchmark_options", {})) if sweep.is_file() else {}
     for pair in options:
         key, sign, value = pair.partition("=")
         if not sign or not key.strip():
-            raise ScalingarError(f"--option {pair!r} must have the form KEY=VALUE.")
+            raise ScalingarError(f"--benchmark-option {pair!r} must have the form KEY=VALUE.")
         given[key.strip()] = value
     return make_benchmark(app_of(ctx).registry, name, given)
 
@@ -75,9 +79,10 @@ def export(
 
     if name is not None and (Path(name).name != name or name.startswith(".")):
         raise ScalingarError(f"--name {name!r} becomes the name of a folder: leave out '/' and '.'")
+    store = open_store(run)
     done = official.export(
-        open_store(run),
-        _benchmark(ctx, benchmark, options),
+        store,
+        _benchmark(ctx, run, benchmark, options),
         folder,
         label=strategy,
         n=n,
@@ -122,8 +127,9 @@ def import_(
     from scalingar_fw.experiments import official
     from scalingar_fw.experiments.store import open_store
 
-    judge = _benchmark(ctx, benchmark, options)
-    report = official.import_results(open_store(run), judge, results, images)
+    store = open_store(run)
+    judge = _benchmark(ctx, run, benchmark, options)
+    report = official.import_results(store, judge, results, images)
     if as_json:
         click.echo(json.dumps(report, indent=2))
         return
@@ -153,7 +159,7 @@ def score(
     names = {unit.config["benchmark"] for unit in store.units()}
     if len(names) != 1:
         raise ScalingarError(f"{run} has no finished unit.")
-    judge = _benchmark(ctx, names.pop(), options)
+    judge = _benchmark(ctx, run, names.pop(), options)
     report: dict[str, Any] = {}
     for report in score_images(store, judge, again):
         if not as_json:

@@ -133,7 +133,7 @@ def export(
         len(rows),
         len({row["item"] for row in rows}),
         missing,
-        rules.instructions(folder, model),
+        rules.instructions(folder.resolve(), model),
     )
 
 

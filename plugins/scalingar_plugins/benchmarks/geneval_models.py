@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -239,14 +240,14 @@ def crop(image: Array, one: Found) -> Array:
 
 
 def need_transformers() -> Any:
-    """The transformers package with what Mask2Former needs, or a `ScalingarError`."""
-    try:
-        import scipy  # noqa: F401
-        import transformers
-    except ImportError as error:
-        raise ScalingarError(
-            f"GenEval's scorer needs {error.name}: pip install 'scalingar-fw[geneval]'."
-        ) from error
+    """The transformers package, where Mask2Former's own need is met too, or a `ScalingarError`."""
+    for name in ("transformers", "scipy"):
+        if importlib.util.find_spec(name) is None:
+            raise ScalingarError(
+                f"GenEval's scorer needs {name}: pip install 'scalingar-fw[geneval]'."
+            )
+    import transformers
+
     return transformers
 
 

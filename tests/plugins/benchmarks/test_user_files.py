@@ -192,8 +192,9 @@ def test_people_fill_in_a_table_of_the_images(suite: Path, tmp_path: Path) -> No
     with path.open("w", newline="") as handle:
         table = csv.DictWriter(handle, rows[0].keys())
         table.writeheader()
-        for row, quality, following in zip(rows, ("yes", "1", "no", ""), ("Yes", "0", "no", "")):
-            table.writerow(row | {"visual_quality": quality, "prompt_following": following})
+        answers = (("yes", "Yes"), ("1", "0"), ("no", "no"), ("", ""))
+        for row, answer in zip(rows, answers, strict=True):
+            table.writerow(row | dict(zip(ipv_txt.QUESTIONS, answer, strict=True)))
     assert made.read_results(path) == {"0001.png": 1.0, "0002.png": 0.0, "0003.png": 0.0}
 
 
