@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class Candidate:
         return self.trajectory.tokens
 
     @property
-    def signals(self) -> dict[str, Array]:
+    def signals(self) -> Mapping[str, Array]:
         """What was recorded at each token, `[L]` float32 by name."""
         return self.trajectory.signals
 

@@ -6,7 +6,7 @@ of the rows are stacked and moved in one transfer at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -48,23 +48,50 @@ class _Segment:
         return out
 
 
+_LOGITS = (
+    "model's logits were",
+    "half precision overflowed or the weights are broken. Try --dtype float32",
+)
+_CHECKED = {
+    "entropy_nats": _LOGITS,  # of the conditional branch
+    "kl": _LOGITS,  # of both
+    "scale": ("guidance scale was", "its policy must give finite numbers"),
+}
+
+
 def _check_finite(columns: dict[str, Array], identity: tuple[int, int]) -> None:
     """Blame whoever gave a number that is not finite, the model before the guidance policy."""
-    logits = (
-        "model's logits were",
-        "half precision overflowed or the weights are broken. Try --dtype float32",
-    )
-    for name, (what, advice) in {
-        "entropy_nats": logits,  # of the conditional branch
-        "kl": logits,  # of both
-        "scale": ("guidance scale was", "its policy must give finite numbers"),
-    }.items():
+    for name, (what, advice) in _CHECKED.items():
         bad = np.flatnonzero(~np.isfinite(columns[name]))
         if len(bad):
             raise ContractError(
                 f"The {what} not finite at step {bad[0]} of prompt {identity[0]}, candidate "
                 f"{identity[1]}: {advice}."
             )
+
+
+@frozen(eq=False)
+class _Columns(Mapping[str, Array]):
+    """A dropped candidate's signals, read from the table of all tokens when asked for.
+
+    A search drops candidates at every step and they share their beginnings: copies would hold
+    T^2 tokens where T were decoded.
+    """
+
+    _table: dict[str, Array]
+    _path: Array
+    _names: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(name)
+        return frozen_array(self._table[name][self._path].astype(np.float32))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @define
@@ -156,11 +183,14 @@ class Recorder:
     def _trajectory(
         self, table: dict[str, Array], names: dict[str, None], path: Array, end: _End
     ) -> Trajectory:
-        columns = {name: table[name][path] for name in names}
-        tokens = frozen_array(columns.pop("token").astype(np.int64))
-        _check_finite(columns, end.identity)
+        _check_finite({name: table[name][path] for name in _CHECKED}, end.identity)
+        tokens = frozen_array(table["token"][path].astype(np.int64))
+        signals: Mapping[str, Array] = _Columns(
+            table, path.astype(np.int32), tuple(n for n in names if n != "token")
+        )
+        if end.status is not Status.DROPPED:
+            signals = dict(signals)
         parent, forked_at = self._forks.get(end.identity, (None, 0))
-        signals = {k: frozen_array(v.astype(np.float32)) for k, v in columns.items()}
         return Trajectory(
             prompt=end.identity[0],
             candidate=end.identity[1],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,8 @@ def frozen_array(values: Any) -> Array:
 class Trajectory:
     """A candidate's whole history.
 
-    `tokens [L]` int64; `signals`: name to `[L]` float32, one value per token. `parent`: the
+    `tokens [L]` int64; `signals`: name to `[L]` float32, one value per token (read from a common
+    table when asked for, where a search drops candidates by the thousand). `parent`: the
     candidate that it was forked from, or None; the tokens before `forked_at` are then shared.
     """
 
@@ -57,7 +58,7 @@ class Trajectory:
     status: Status
     reason: str
     tokens: Array
-    signals: dict[str, Array] = field(repr=False)
+    signals: Mapping[str, Array] = field(repr=False)
     parent: int | None = None
     forked_at: int = 0
 

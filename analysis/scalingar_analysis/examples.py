@@ -48,7 +48,7 @@ class Shown:
         return self.trajectory.tokens
 
     @property
-    def signals(self) -> dict[str, Array]:
+    def signals(self) -> Mapping[str, Array]:
         return self.trajectory.signals
 
     @property

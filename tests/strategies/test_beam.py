@@ -282,3 +282,24 @@ def test_settings_out_of_range_are_refused(make: Any, message: str) -> None:
 
 def test_the_answer_is_the_best_of_the_completed_beams() -> None:
     assert beam().selector == FinalConfidence("score")
+
+
+def test_dropped_histories_are_whole_though_their_signals_are_not_copied() -> None:
+    """Beams are dropped at every step; copies of what they share would grow with T squared."""
+    result = decode(MODEL, beam(), [Prompt("a")], n=4)
+    by_id = {t.candidate: t for t in result.of_prompt(0)}
+    dropped = [t for t in by_id.values() if t.status is Status.DROPPED and len(t)]
+    assert len(dropped) > 4
+    for t in dropped:
+        assert not isinstance(t.signals, dict)
+        assert set(t.signals) == set(result.answer().signals) and len(t.signals) > 5
+        assert all(len(values) == len(t) for values in t.signals.values())
+        parent = by_id[t.parent] if t.parent is not None else t
+        for name in ("entropy", "score", "log_prob_guided"):
+            shared = t.signals[name][: t.forked_at]
+            assert np.array_equal(shared, parent.signals[name][: t.forked_at])
+        assert t.signals.get("nothing") is None
+        with pytest.raises(ValueError, match="read-only"):
+            t.signals["entropy"][0] = 1.0
+        steps = t.signals["log_prob_guided"].astype(np.float64)
+        assert t.final("score") == pytest.approx(steps.sum(), abs=1e-5)
