@@ -161,12 +161,14 @@ class Worker:
                 # It may have been finished between the look and the claim.
                 if trouble(self.layout, unit.key, deep=False) is None:
                     return {**report, "status": EXISTS}
-                self._do(unit, Flops(**flops))
+                if not self._do(unit, Flops(**flops)):
+                    return {**report, "status": EXISTS}
         except Exception as error:
             return {**report, "status": FAILED, **_why(error)}
         return report
 
-    def _do(self, unit: Any, flops: Any) -> None:
+    def _do(self, unit: Any, flops: Any) -> bool:
+        """Whether it was this worker that put the unit into the store."""
         from scalingar_fw.composition import build
         from scalingar_fw.experiments.metering import by_component, metered
         from scalingar_fw.experiments.split import decode_items
@@ -214,7 +216,7 @@ class Worker:
             receipt["when"] = timestamp()
             receipt["executor"] = self.setup.executor
             receipt["worker"] = self.name
-            put(self.layout, unit.key, place, receipt)
+            return put(self.layout, unit.key, place, receipt)
 
 
 def _why(error: Exception) -> dict[str, Any]:
