@@ -71,7 +71,10 @@ class Page:
               past: Number(document.querySelector("#chart clipPath rect").getAttribute("width")),
               filled: [...document.querySelectorAll("#grids canvas")].map((c) => +c.dataset.filled),
               inked: [...document.querySelectorAll("#grids canvas")].map((c) => {
-                const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+                const copy = new OffscreenCanvas(c.width, c.height);
+                const paint = copy.getContext("2d", { willReadFrequently: true });
+                paint.drawImage(c, 0, 0);
+                const d = paint.getImageData(0, 0, c.width, c.height).data;
                 let n = 0;
                 for (let i = 3; i < d.length; i += 4) n += d[i] > 0;
                 return n / (c.width * c.height);
