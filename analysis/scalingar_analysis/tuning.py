@@ -8,8 +8,7 @@ uninterrupted one does.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from attrs import field, frozen
 
 from scalingar_analysis.holdout import halves
 from scalingar_analysis.intervals import Estimate, estimate, task_mean
+from scalingar_analysis.objective import Objective, Point, front_of
 from scalingar_analysis.recording import Recording
 from scalingar_analysis.replay import Replay, replay
 from scalingar_analysis.space import Space
@@ -28,53 +28,6 @@ from scalingar_fw.settings import override
 from scalingar_fw.strategy import Strategy
 
 JOURNAL = "study.journal"
-
-
-@frozen
-class Objective:
-    """What a study looks for.
-
-    "pareto": accuracy against tokens, both; "accuracy": the highest; "accuracy@B": the highest
-    with at most B T tokens for a prompt on average.
-    """
-
-    text: str
-    budget: float | None = None
-
-    @property
-    def both(self) -> bool:
-        return self.text == "pareto"
-
-    @classmethod
-    def parse(cls, text: str) -> Objective:
-        found = re.fullmatch(r"accuracy@([0-9]*\.?[0-9]+)", text)
-        if found and float(found[1]) >= 1.0:
-            return cls(text, float(found[1]))
-        if text in ("pareto", "accuracy"):
-            return cls(text)
-        raise ScalingarError(
-            f"objective={text!r} must be pareto, accuracy, or accuracy@B with a budget of B >= 1 "
-            "times T tokens, such as accuracy@2.5."
-        )
-
-    def values(self, accuracy: float, tokens: float) -> tuple[float, ...]:
-        """What Optuna maximises (and, of both, minimises second)."""
-        if self.both:
-            return (accuracy, tokens)
-        if self.budget is not None and tokens > self.budget:
-            # Below every affordable one, and still telling the cheaper from the dearer.
-            return (self.budget - tokens - 1.0,)
-        return (accuracy,)
-
-
-@frozen
-class Point:
-    """A configuration on the fitting prompts; tokens in units of T for each prompt."""
-
-    number: int
-    settings: Mapping[str, Any]
-    accuracy: float
-    tokens: float
 
 
 @frozen
@@ -200,9 +153,8 @@ def tune(
         directions=["maximize", "minimize"] if goal.both else ["maximize"],
         load_if_exists=True,
     )
-    _settle(optuna, study)
-    done = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    for number in range(len(done), trials):
+    _close_open(optuna, study)
+    for number in range(len(_done(optuna, study)), trials):
         study.sampler = optuna.samplers.TPESampler(seed=_seed(seed, number))
         trial = study.ask()
         settings = space.suggest(trial)
@@ -229,11 +181,17 @@ def _storage(optuna: Any, folder: Path | None, name: str) -> Any:
     return optuna.storages.JournalStorage(backend)
 
 
-def _settle(optuna: Any, study: Any) -> None:
-    """A trial that an interruption left open is closed: its number is given again, as a new one."""
+def _close_open(optuna: Any, study: Any) -> None:
+    """A trial that an interruption left open is given up: the next one draws what it drew."""
     for trial in study.get_trials(deepcopy=False):
         if not trial.state.is_finished():
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+
+def _done(optuna: Any, study: Any) -> list[Any]:
+    """Trials with an answer, refusals included: what the search remembers."""
+    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    return [t for t in study.get_trials(deepcopy=False) if t.state in states]
 
 
 def _seed(seed: int, number: int) -> int:
@@ -261,15 +219,6 @@ def _tokens(outcome: Replay) -> float:
     return float(outcome.tokens.mean()) / outcome.recording.grid.size
 
 
-def front_of(points: Sequence[Point]) -> list[Point]:
-    """Those that no other beats in accuracy or tokens without losing in the other; by tokens."""
-    kept: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.tokens, -p.accuracy, p.number)):
-        if not kept or point.accuracy > kept[-1].accuracy:
-            kept.append(point)
-    return kept
-
-
 def _judge(
     optuna: Any,
     study: Any,
@@ -280,10 +229,10 @@ def _judge(
     plain_held: Replay,
 ) -> Tuned:
     finished = optuna.trial.TrialState.COMPLETE
-    whole = study.get_trials(deepcopy=False)
+    whole = _done(optuna, study)
     points = [
-        Point(t.number, dict(t.params), t.user_attrs["accuracy"], t.user_attrs["tokens"])
-        for t in whole
+        Point(number, dict(t.params), t.user_attrs["accuracy"], t.user_attrs["tokens"])
+        for number, t in enumerate(whole)
         if t.state == finished
     ]
     if not points:
@@ -300,7 +249,7 @@ def _judge(
     return Tuned(
         study=study.study_name,
         trials=len(whole),
-        refused=sum(t.state == optuna.trial.TrialState.PRUNED for t in whole),
+        refused=len(whole) - len(points),
         fit_prompts=len(fit),
         held_prompts=len(held),
         untuned=(

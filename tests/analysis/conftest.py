@@ -1,12 +1,17 @@
-"""Runs to look at: decoded by the reference model, with a policy that flags, prunes, recovers."""
+"""Runs to look at: decoded by the reference model, with a policy that flags, prunes, recovers;
+and recordings of complete, judged candidates."""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from attrs import evolve
 
-from scalingar_fw import Confidence, Estimator, Sampling, Strategy, generate
+from scalingar_analysis.recording import Candidates, Recording
+from scalingar_fw import Confidence, Estimator, Prompt, Sampling, Strategy, decode, generate
 from scalingar_fw.protocols import Termination, Verdict
 from scalingar_fw.result import Status
 from scalingar_fw.state import Grid
@@ -65,3 +70,30 @@ def complete():
             task, cluster = f"task {item % 2}", f"cluster {item}"
             examples.append(evolve(e, item=item, scores=scores, task=task, cluster=cluster))
     return from_examples(examples)
+
+
+# --- recordings --------------------------------------------------------------------------------
+
+RECORDED = ReferenceModel(vocab_size=8, grid=Grid(4, 4))
+WATCHER = Strategy(name="record")
+
+
+@pytest.fixture(scope="session")
+def judged() -> Callable[..., Recording]:
+    """`judged(prompts=12, n=6)`: a recording whose right candidates are the likely ones."""
+    return functools.cache(_judged)
+
+
+def _judged(prompts: int = 12, n: int = 6, seed: int = 0) -> Recording:
+    """`prompts` prompts of three tasks, two to a cluster. A judge that log-probabilities can
+    please: a candidate is right where their mean is above a threshold."""
+    asked = [Prompt(f"prompt {i}") for i in range(prompts)]
+    sampling = Sampling(guidance=2.0)
+    decoded = decode(RECORDED, WATCHER, asked, n=n, seed=seed, sampling=sampling)
+    pools = []
+    for place, prompt in enumerate(asked):
+        mine = decoded.of_prompt(place)
+        scores = np.array([float(t.signals["log_prob_cond"].mean() > -1.2) for t in mine])
+        task = f"task {place % 3}"
+        pools.append(Candidates(prompt, mine, seed, place, task, f"{task}: {place // 6}", scores))
+    return Recording.of(pools, RECORDED.grid, sampling, WATCHER, "the test's recording")

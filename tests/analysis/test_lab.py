@@ -10,6 +10,7 @@ import pytest
 from scalingar_analysis import lab
 from scalingar_analysis.commands.lab import document
 from scalingar_analysis.holdout import halves
+from scalingar_analysis.stepwise import evaluate
 from scalingar_fw.errors import ContractError, ScalingarError
 
 
@@ -114,5 +115,5 @@ def test_tokens_and_the_grid_are_there_to_be_read(judged) -> None:
         out[:, cols:] = steps.tokens[:, cols:] == steps.tokens[:, :-cols]
         return out
 
-    values = lab.evaluate(same_as_above, judged(), "same as above")
+    values = evaluate(same_as_above, judged(), "same as above")
     assert set(np.unique(values)) == {0.0, 1.0}

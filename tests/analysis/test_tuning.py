@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalingar_analysis.holdout import halves
+from scalingar_analysis.objective import Objective, Point, front_of
 from scalingar_analysis.space import parse_space, read_space
-from scalingar_analysis.tuning import Objective, Point, front_of, import_optuna, tune
+from scalingar_analysis.tuning import _storage, import_optuna, tune
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.registry import default_registry
 from scalingar_fw.strategy import FinalConfidence, Strategy
@@ -184,6 +185,19 @@ def test_a_study_that_goes_on_is_the_study_that_was_never_interrupted(judged, tm
     heard = []
     found_by(recording, tmp_path / "b", trials=14, heard=lambda *event: heard.append(event))
     assert heard == [], "nothing is left to do"
+
+
+@NEEDS
+def test_a_trial_that_was_killed_half_way_is_done_again(judged, tmp_path) -> None:
+    recording = judged(prompts=24, n=6)
+    whole = found_by(recording, tmp_path / "a", trials=14)
+    name = found_by(recording, tmp_path / "b", trials=5).study
+    optuna = import_optuna()
+    storage = _storage(optuna, tmp_path / "b", name)
+    optuna.load_study(study_name=name, storage=storage).ask()  # and never told
+    resumed = found_by(recording, tmp_path / "b", trials=14)
+    assert [v.point for v in whole.front] == [v.point for v in resumed.front]
+    assert resumed.trials == 14
 
 
 @NEEDS

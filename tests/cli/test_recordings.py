@@ -125,6 +125,8 @@ def test_replay_is_what_a_decode_of_the_same_prompts_gives(pool) -> None:
 def test_fewer_candidates_are_replayed_with_n(pool) -> None:
     data = json.loads(pool("replay", "pool", "--strategy", "best-of-n", "-n", 2, "--json").stdout)
     assert (data["n"], data["tokens"]) == (2, 2.0)
+    single = json.loads(pool("replay", "pool", "--strategy", "base", "--json").stdout)
+    assert (single["n"], single["tokens"]) == (1, 1.0), "base takes one by itself"
     asked = pool("replay", "pool", "--strategy", "best-of-n", "-n", 5)
     assert asked.exit_code == 2
     assert "n=5 must lie in [1, 4]" in asked.stderr

@@ -51,7 +51,7 @@ def autopsy(
     from scalingar_analysis.autopsy import autopsy as examine
 
     built = load_strategy(ctx, strategy, settings)
-    found = examine(built, load_recording(ctx, run, recorded, n, seed))
+    found = examine(built, load_recording(ctx, run, recorded, n, seed, built))
     if as_json:
         click.echo(json.dumps(document(found), indent=2, ensure_ascii=False))
         return

@@ -31,7 +31,7 @@ def recording_options(function: F) -> F:
         "n",
         type=click.IntRange(1),
         metavar="N",
-        help="The first N candidates (default: all).",
+        help="The first N candidates (default: the strategy's own number, else all).",
     )
     seed = click.option("--seed", type=int, metavar="S", help="Those of one seed (default: all).")
     return run(label(n(seed(function))))
@@ -53,12 +53,21 @@ def strategy_options(function: F) -> F:
 
 
 def load_recording(
-    ctx: click.Context, run: Path, recorded: str | None, n: int | None, seed: int | None
+    ctx: click.Context,
+    run: Path,
+    recorded: str | None,
+    n: int | None,
+    seed: int | None,
+    strategy: Strategy | None = None,
 ) -> Recording:
-    """The recording that the options name."""
+    """The recording that the options name, with as many candidates as `strategy` takes by itself
+    where nobody said how many."""
     from scalingar_analysis.reading import read_recording
 
-    return read_recording(run, app_of(ctx).registry, label=recorded, n=n, seed=seed)
+    whole = read_recording(run, app_of(ctx).registry, label=recorded, n=n, seed=seed)
+    if n is None and strategy is not None:
+        return whole.first(min(strategy.default_n, whole.n))
+    return whole
 
 
 def load_strategy(ctx: click.Context, strategy: str, settings: tuple[str, ...]) -> Strategy:

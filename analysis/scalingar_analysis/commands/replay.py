@@ -55,7 +55,7 @@ def replay(
     from scalingar_analysis.replay import replay as apply
 
     built = load_strategy(ctx, strategy, settings)
-    recording = load_recording(ctx, run, recorded, n, seed)
+    recording = load_recording(ctx, run, recorded, n, seed, built)
     outcome = apply(built, recording)
     if as_json:
         document = {**summary(outcome), "prompts": prompts(outcome)}

@@ -20,7 +20,8 @@ from scalingar_analysis.commands.options import (
 from scalingar_fw.cli.group import app_of, common_options
 
 if TYPE_CHECKING:
-    from scalingar_analysis.tuning import Point, Tuned, Verdict
+    from scalingar_analysis.objective import Point
+    from scalingar_analysis.tuning import Tuned, Verdict
 
 
 @click.command()
@@ -85,7 +86,7 @@ def tune(
     import_optuna()
     built = load_strategy(ctx, strategy, settings)
     known = read_space(space, built)
-    recording = load_recording(ctx, run, recorded, n, seed)
+    recording = load_recording(ctx, run, recorded, n, seed, built)
     folder = run / "tune" if out is None else out
 
     def heard(number: int, point: Point | None) -> None:
