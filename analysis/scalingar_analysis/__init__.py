@@ -74,3 +74,9 @@ def scalingar_register(registry: Registry) -> None:
         _HERE + "commands.compare:compare",
         "Compare strategies: accuracy, cost, paired differences, equal budgets.",
     )
+    add(
+        "command",
+        "reproduce",
+        _HERE + "commands.reproduce:reproduce",
+        "Run the paper's experiments; its figures beside ours.",
+    )

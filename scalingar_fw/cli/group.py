@@ -60,7 +60,10 @@ def app_of(ctx: click.Context) -> App:
 
 
 def _add_files(ctx: click.Context, _: click.Parameter, files: tuple[Path, ...]) -> None:
-    app_of(ctx).files.extend(files)
+    app = app_of(ctx)
+    app.files.extend(files)
+    if files:  # a plugin's command was looked up in a registry without them
+        app._registry = None
 
 
 def common_options(function: F) -> F:

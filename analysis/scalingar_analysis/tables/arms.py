@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.experiments.tables import MEANS
@@ -145,6 +145,12 @@ def complete(cells: Iterable[Cell]) -> bool:
     """Whether every candidate of every cell was decoded to its end, by itself."""
     done = Status.COMPLETED.value
     return all(set(c.ended) == {done} and not c.forks for c in cells)
+
+
+def oracle_of(arm: Arm) -> Arm:
+    """What the judge itself would pick of an arm's candidates: an upper bound, and no method."""
+    cells = {k: evolve(c, score=float(np.nanmax(c.scores))) for k, c in arm.cells.items()}
+    return evolve(arm, label=f"oracle of {arm.label}", oracle=True, cells=cells)
 
 
 def arms_of(store: Store) -> list[Arm]:

@@ -21,7 +21,7 @@ class Cost:
     each token under guidance), prompts included. `flops`: by component, None where a run has none.
     `seconds`: of decoding and choosing, the answer's image included, in batches as the run had
     them. `peak_bytes`: the most of any unit: of the allocator on a GPU, of the process on a CPU.
-    `pruned`, `dropped`, `out_of_budget`, `recoveries`: candidates, and flags that were cleared.
+    `model_calls`: forward passes over a prompt's share of a batch; `pruned`, `dropped`, `out_of_budget`, `recoveries`: candidates, and flags that were cleared.
     """
 
     tokens: float
@@ -33,6 +33,7 @@ class Cost:
     dropped: float
     out_of_budget: float
     recoveries: float
+    model_calls: float
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -74,6 +75,7 @@ def cost_of(arm: Arm, keys: Sequence[Key]) -> Cost:
         dropped=counts[Status.DROPPED] / len(cells),
         out_of_budget=counts[Status.OUT_OF_BUDGET] / len(cells),
         recoveries=sum(c.recoveries for c in cells) / len(cells),
+        model_calls=sum(u.ledger["model_calls"] for u in units) / prompts,
         warnings=tuple(_warnings(arm, keys, counts)),
     )
 

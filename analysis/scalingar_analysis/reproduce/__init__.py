@@ -1,0 +1,1 @@
+"""A paper's experiments run again, its figures beside ours; `scalingar reproduce`."""
