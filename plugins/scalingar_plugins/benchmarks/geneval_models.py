@@ -10,11 +10,10 @@ imports neither torch nor transformers.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,13 @@ from scalingar_plugins.benchmarks.geneval_rules import (
     Verdict,
     judge,
     kept,
+)
+from scalingar_plugins.benchmarks.pretrained import (
+    REMEDY,
+    image_processor,
+    need_transformers,
+    network_of,
+    read_from,
 )
 
 Array = np.ndarray[Any, Any]
@@ -52,12 +58,11 @@ TEMPLATES = ("a photo of a {} {label}", "a photo of a {}-colored {label}", "a ph
 #: What lies outside an object's mask when its colour is asked for (#999).
 BACKGROUND = 0x99
 _CROPS = 16
+#: What a detector's post-processing reads of its output.
+_BOXES = ("logits", "pred_boxes")
+_MASKS = ("class_queries_logits", "masks_queries_logits")
 #: Files that change what is computed.
 _RELEVANT = (".safetensors", ".json", ".txt")
-_REMEDY = (
-    "Download facebook/mask2former-swin-small-coco-instance (detector) and "
-    "openai/clip-vit-large-patch14 (clip) whole, with model.safetensors."
-)
 
 
 @define(eq=False)
@@ -73,7 +78,7 @@ class Detector:
     def load(cls, folder: Path, device: Any) -> Detector:
         """Read a folder; `ScalingarError` unless it is a detector of all of GenEval's classes."""
         transformers = need_transformers()
-        config = _reading(folder, "detector", transformers.AutoConfig.from_pretrained)
+        config = read_from(folder, "detector", transformers.AutoConfig.from_pretrained)
         masks = config.model_type == "mask2former"
         boxes = transformers.models.auto.modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
         if not masks and config.model_type not in boxes:
@@ -89,8 +94,8 @@ class Detector:
                 f"detector={str(folder)!r} does not know {', '.join(missing[:6])} "
                 f"({len(missing)} of GenEval's 80 classes): it must be trained on COCO."
             )
-        network = _weights(getattr(transformers, kind), folder, "detector", device)
-        return cls(network, _processor(folder, "detector"), masks, labels)
+        network = network_of(getattr(transformers, kind), folder, "detector", device)
+        return cls(network, image_processor(folder, "detector"), masks, labels)
 
     def __call__(self, image: Array) -> list[Found]:
         """The objects of `image [H, W, 3]` uint8 that exceed the lower threshold."""
@@ -101,6 +106,9 @@ class Detector:
         inputs = inputs.to(self.network.device)
         with torch.inference_mode():
             output = self.network(**inputs)
+        # On the CPU: transformers draws Mask2Former's masks there, wherever the network is.
+        read = _MASKS if self.masks else _BOXES
+        output = SimpleNamespace(**{name: output[name].cpu() for name in read})
         return self._with_masks(output, size) if self.masks else self._with_boxes(output, size)
 
     def _with_boxes(self, output: Any, size: tuple[int, ...]) -> list[Found]:
@@ -138,14 +146,16 @@ class ColourClassifier:
 
     @classmethod
     def load(cls, folder: Path, device: Any) -> ColourClassifier:
-        from scalingar_plugins.models.hf import load_tokenizer
-
         transformers = need_transformers()
-        config = _reading(folder, "clip", transformers.AutoConfig.from_pretrained)
+        config = read_from(folder, "clip", transformers.AutoConfig.from_pretrained)
         if config.model_type != "clip":
             raise ScalingarError(f"clip={str(folder)!r} is a {config.model_type!r}, no clip.")
-        network = _weights(transformers.CLIPModel, folder, "clip", device)
-        return cls(network, _processor(folder, "clip"), load_tokenizer(folder))
+        network = network_of(transformers.CLIPModel, folder, "clip", device)
+        return cls(
+            network,
+            image_processor(folder, "clip"),
+            read_from(folder, "clip", transformers.AutoTokenizer.from_pretrained),
+        )
 
     def __call__(self, image: Array, objects: Sequence[Found], label: str) -> list[str]:
         """A colour for each object, by its crop on a grey background."""
@@ -212,7 +222,7 @@ def fingerprint(detector: str, clip: str) -> str:
         folder = Path(text).expanduser()
         found = [p for p in sorted(folder.glob("*")) if p.suffix in _RELEVANT]
         if not any(p.suffix == ".safetensors" for p in found):
-            raise ScalingarError(f"{what}={text!r} holds no weights. {_REMEDY}")
+            raise ScalingarError(f"{what}={text!r} holds no weights. {REMEDY}")
         files += found
     return fingerprint_files(files, "geneval")
 
@@ -237,64 +247,6 @@ def crop(image: Array, one: Found) -> Array:
     left, top, right, bottom = (round(edge) for edge in one.box)
     left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
     return image[top : max(min(bottom, height), top + 1), left : max(min(right, width), left + 1)]
-
-
-def need_transformers() -> Any:
-    """The transformers package, where Mask2Former's own need is met too, or a `ScalingarError`."""
-    for name in ("transformers", "scipy"):
-        if importlib.util.find_spec(name) is None:
-            raise ScalingarError(
-                f"GenEval's scorer needs {name}: pip install 'scalingar-fw[geneval]'."
-            )
-    import transformers
-
-    return transformers
-
-
-def _reading(folder: Path, what: str, read: Any, **options: Any) -> Any:
-    """`read(folder)`, offline; whatever goes wrong becomes a `ScalingarError`."""
-    if not (folder / "config.json").is_file():
-        raise ScalingarError(f"{what}={str(folder)!r} has no config.json. {_REMEDY}")
-    try:
-        with _quietly():
-            return read(folder, local_files_only=True, **options)
-    except Exception as error:
-        said = (str(error).strip().splitlines() or [""])[0][:200]
-        raise ScalingarError(
-            f"{what}={str(folder)!r} cannot be read ({type(error).__name__}: {said}). {_REMEDY}"
-        ) from error
-
-
-def _processor(folder: Path, what: str) -> Any:
-    read = need_transformers().AutoImageProcessor.from_pretrained
-    # PIL everywhere: with and without torchvision the same pixels give the same score.
-    return _reading(folder, what, read, backend="pil")
-
-
-def _weights(cls: Any, folder: Path, what: str, device: Any) -> Any:
-    import torch
-
-    from scalingar_plugins.models.hf import load_pretrained
-
-    if not any(folder.glob("*.safetensors")):
-        raise ScalingarError(f"{what}={str(folder)!r} has no *.safetensors. {_REMEDY}")
-    with _quietly():
-        network = load_pretrained(cls, folder, torch.float32, use_safetensors=True)
-    return network.to(device)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """No progress bars among our lines."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _picture(pixels: Array) -> Any:

@@ -353,3 +353,17 @@ def test_the_weights_are_part_of_what_judged(folders: dict[str, Path], tmp_path:
     assert first != fingerprint(str(tmp_path / "copy"), str(folders["clip"]))
     made = GenEvalBenchmark(detector=str(folders["detr"]), clip=str(folders["clip"]))
     assert made.scorer == first
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["detr", "mask2former"])
+def test_a_gpu_finds_the_same_objects(
+    folders: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
+    monkeypatch.setattr(geneval_models, "THRESHOLD", 0.0)
+    here, there = (Detector.load(folders[kind], torch.device(d)) for d in ("cpu", "cuda"))
+    expected, got = here(picture()), there(picture())
+    assert [f.label for f in got] == [f.label for f in expected]
+    assert [f.score for f in got] == pytest.approx([f.score for f in expected], abs=1e-3)
