@@ -109,7 +109,10 @@ def report(run: Generation, total_seconds: float | None = None) -> dict[str, Any
         "peak_bytes": ledger.peak_bytes,
         "ledger": ledger.counts(),
         "batch": {"place": run.batch_place, "prompts": run.batch_prompts},
-        "sampling": {**describe_sampling(config.sampling), "noise": _NOISE},
+        "sampling": {
+            **describe_sampling(config.sampling),
+            "noise": getattr(run.strategy.sampler, "noise", _NOISE),
+        },
         "model": {
             "name": config.model,
             "hash": config.model_hash,

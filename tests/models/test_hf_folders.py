@@ -286,3 +286,52 @@ def test_a_prompt_longer_than_its_share_still_fits() -> None:
     long = Prompt(" ".join(f"word{i}" for i in range(60)))
     tokens = torch.zeros(1, model.grid.size - 1, dtype=torch.int64)
     assert len(Subject.of(model).follow([long], tokens)) == model.grid.size
+
+
+# ---------------------------------------------------------------- from the command line
+
+
+def generate(*words: object) -> dict[str, Any]:
+    """`run.json` of a run with the default strategy."""
+    from click.testing import CliRunner
+
+    from scalingar_fw.cli import main
+
+    given = ["generate", *map(str, words), "--device", "cpu", "-n", "2", "--json"]
+    result = CliRunner().invoke(main, given)
+    assert result.exit_code == 0, result.output
+    return dict(json.loads((Path(words[-1]) / "run.json").read_text()))  # type: ignore[arg-type]
+
+
+def test_simplear_draws_from_the_command_line(simplear_folder: Path, tmp_path: Path) -> None:
+    record = generate(
+        "a cat", "--negative", "ugly", "--model", "simplear-1.5b", "--weights", simplear_folder,
+        "--option", f"scripted_decoder={simplear_folder / 'decoder.jit'}",
+        "--option", "image_size=64", "--option", "prefix=A ", "--out", tmp_path / "out",
+    )  # fmt: skip
+    settings = record["model"]["settings"]
+    assert (settings["image_size"], settings["prefix"]) == (64, "A ")
+    assert settings["preset"] == {
+        "name": "official", "guidance": 6.0, "temperature": 1.0, "top_k": 64000, "top_p": 1.0,
+    }  # fmt: skip
+    assert record["sampling"]["guidance"] == 6.0
+    assert record["config"]["options"]["image_size"] == 64
+
+
+def test_janus_draws_from_the_command_line(janus_folder: Path, tmp_path: Path) -> None:
+    record = generate(
+        "a cat", "--model", "janus-pro-1b", "--weights", janus_folder, "--guidance", 3,
+        "--set", "sampler=global-multinomial", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert record["model"]["settings"]["preset"]["guidance"] == 5.0, "what the preset says"
+    assert record["sampling"]["guidance"] == 3.0, "what was sampled with"
+    assert record["sampling"]["noise"].startswith("one torch.Generator")
+
+
+def test_emu3_draws_from_the_command_line(emu3_folder: Path, tmp_path: Path) -> None:
+    record = generate(
+        "a cat", "--model", "emu3-gen", "--weights", emu3_folder, "--option", "ratio=4:3",
+        "--option", f"image_area={32 * 24}", "--max-memory", "1GiB", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert record["model"]["grid"] == [3, 4] and record["model"]["settings"]["ratio"] == "4:3"
+    assert record["ledger"]["model_calls"] == 1 + 11 + 2, "two ends of line are fed"

@@ -368,3 +368,35 @@ def test_an_ar_grpo_folder_of_another_kind_is_refused(grpo_folder: Path) -> None
     (grpo_folder / "config.json").unlink()
     with pytest.raises(ScalingarError, match=r"no config\.json"):
         grpo(grpo_folder)
+
+
+def generate(*words: object) -> dict[str, Any]:
+    """`run.json` of a run with two candidates."""
+    from click.testing import CliRunner
+
+    from scalingar_fw.cli import main
+
+    result = CliRunner().invoke(main, ["generate", *map(str, words), "--device", "cpu", "-n", "2"])
+    assert result.exit_code == 0, result.output
+    return dict(json.loads((Path(str(words[-1])) / "run.json").read_text()))
+
+
+def test_classes_are_drawn_from_the_command_line(c2i_folder: Path, tmp_path: Path) -> None:
+    record = generate(
+        "--class", 3, "--model", "llamagen-c2i", "--weights", c2i_folder, "--option", "size=B",
+        "--option", "image_size=64", "--option", "preset=fid", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert record["prompt"] == Prompt(class_id=3).label
+    assert record["model"]["settings"]["preset"]["name"] == "fid"
+    assert record["sampling"]["guidance"] == 2.0
+
+
+def test_captions_are_drawn_from_the_command_line(t2i_folder: Path, tmp_path: Path) -> None:
+    record = generate(
+        "a cat", "--model", "llamagen-t2i", "--weights", t2i_folder, "--option", "size=B",
+        "--option", "image_size=64", "--option", "caption_cleaning=none",
+        "--option", f"feature_cache={tmp_path / 'cache'}", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert record["model"]["settings"]["cleaning"] == "none"
+    assert record["tokens"]["per_candidate"] == 16
+    assert list((tmp_path / "cache").iterdir()), "the caption's features are kept"

@@ -107,7 +107,7 @@ def _clean_once(text: str) -> str:
     except ImportError as error:
         raise ScalingarError(
             "The official caption cleaning needs ftfy and beautifulsoup4: pip install "
-            "'scalingar-fw[hf]', or switch it off with caption_cleaning='none'."
+            "'scalingar-fw[hf]', or switch it off with --option caption_cleaning=none."
         ) from error
     text = urllib.parse.unquote_plus(text).strip().lower().replace("<person>", "person")
     text = _apply(_ADDRESSES, text)

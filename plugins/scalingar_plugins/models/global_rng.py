@@ -37,6 +37,8 @@ class GlobalMultinomial(Sampler):
     """
 
     scope = "cohort"  # and beyond: a row's draw depends on every row before it
+    #: What `run.json` says of a run's randomness.
+    noise: ClassVar[str] = "one torch.Generator for all rows, seeded by the run"
 
     expected_failures: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("sampler-prompts-apart", "sampler-order", "sampler-take-update"),

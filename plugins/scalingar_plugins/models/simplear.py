@@ -257,7 +257,7 @@ def load(
     folder = need_folder(name, weights, "Use a folder of SimpleAR with its tokenizer.")
     if scripted_decoder is None:
         raise ScalingarError(
-            f"Model {name!r} needs an image decoder: pass scripted_decoder=PATH to decoder.jit of "
+            f"Model {name!r} needs an image decoder: pass --option scripted_decoder=PATH to decoder.jit of "
             "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16. It is a TorchScript program that is executed, "
             "so name a file you trust."
         )

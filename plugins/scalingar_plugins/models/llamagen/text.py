@@ -178,5 +178,5 @@ def find_encoder(weights: Path, named: str | Path | None) -> Path:
             return weights / name
     raise ScalingarError(
         f"{str(weights)!r} has no text encoder: put google/flan-t5-xl in "
-        f"{str(weights / ENCODER_FOLDERS[0])!r}, or name its folder with t5=DIR."
+        f"{str(weights / ENCODER_FOLDERS[0])!r}, or name its folder with --option t5=DIR."
     )
