@@ -142,7 +142,8 @@ class _Driver:
     elsewhere: deque[str] = field(factory=deque)  # claimed by somebody else
     running: set[str] = field(factory=set)
     attempts: dict[str, int] = field(factory=dict)
-    hopeless: dict[str, str] = field(factory=dict)  # labels whose units fail, and why
+    hopeless: dict[tuple[str, int], str] = field(factory=dict)  # (label, n) that fail, and why
+    open_bounds: int = 0  # tokens that the running units may take at most
     stopped: str | None = None
 
     def run(self, facts: Facts, workers: int, dry_run: bool) -> Ended:
@@ -220,9 +221,9 @@ class _Driver:
         while self.waiting and len(self.running) < self.executor.slots and not self.stopped:
             key = self.waiting[0]
             unit = self.units[key]
-            if unit.label in self.hopeless:
+            if _cell(unit) in self.hopeless:
                 self.waiting.popleft()
-                self._fail(key, self.hopeless[unit.label])
+                self._fail(key, self.hopeless[_cell(unit)])
                 continue
             if self.layout.receipt(key).is_file() and self._count(key, ours=False):
                 self.waiting.popleft()
@@ -237,6 +238,7 @@ class _Driver:
                 break
             self.waiting.popleft()
             self.running.add(key)
+            self.open_bounds += bound(unit, self.total)
             arguments = {"label": unit.label, "config": dict(unit.config), "flops": self.flops}
             tasks.append(Task(key, "run", {**arguments, "until": until}))
         if tasks:
@@ -245,13 +247,13 @@ class _Driver:
     def _affordable(self, key: str) -> bool:
         if self.max_tokens is None:
             return True
-        open_bounds = sum(bound(self.units[k], self.total) for k in self.running)
         most = bound(self.units[key], self.total)
-        return self.tally.spent + open_bounds + most <= self.max_tokens
+        return self.tally.spent + self.open_bounds + most <= self.max_tokens
 
     def _receive(self, outcome: Outcome) -> None:
         key = outcome.id
         self.running.discard(key)
+        self.open_bounds -= bound(self.units[key], self.total)
         if outcome.result is None:
             why = outcome.broken or outcome.lost or "no answer"
             self.attempts[key] = self.attempts.get(key, 0) + 1
@@ -278,8 +280,8 @@ class _Driver:
                 f"{error}: the store cannot be written. What is finished is kept: make room and "
                 "run again."
             )
-        if result["kind"] == "input":  # every unit of this strategy would say so
-            self.hopeless[self.units[key].label] = error
+        if result["kind"] == "input":  # every unit of this strategy and n would say so
+            self.hopeless[_cell(self.units[key])] = error
         self._fail(key, error)
 
     def _fail(self, key: str, error: str) -> None:
@@ -333,6 +335,10 @@ class _Driver:
         ended = Ended(t.units, t.finished, t.failed, t.tokens, t.seconds, t.accuracy, stopped)
         self.observers.notify(ended)
         return ended
+
+
+def _cell(unit: Unit) -> tuple[str, int]:
+    return unit.label, unit.config["n"]
 
 
 def check_frame(layout: Layout, frame: Mapping[str, Any]) -> None:

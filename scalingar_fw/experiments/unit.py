@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from attrs import frozen
@@ -21,7 +22,7 @@ class Unit:
     label: str
     config: Mapping[str, Any]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """sha256 over the configuration, names of strategies and their default n left out."""
         strategy = self.config["strategy"]
