@@ -71,31 +71,33 @@ def by_task(run: Run) -> dict[tuple[str, int], dict[str, float]]:
 
 
 def pools(run: Run, strategy: str | None = None) -> tuple[list[Any], Array, list[str], list[str]]:
-    """Complete, judged pools of one size: examples, scores `[items, N]`, tasks, clusters."""
+    """Complete, judged, independent pools of one strategy and size: examples, scores `[items, N]`,
+    tasks, clusters."""
     if not run.judged:
         need_scores(run, "This plot")
-    complete = [
-        e
-        for e in run.examples(strategy)
-        if e.scores is not None and np.isfinite(e.scores).all() and len(e.scores) > 1
+    found = [(e, e.scores) for e in run.examples(strategy) if e.scores is not None]
+    found = [
+        (e, scores)
+        for e, scores in found
+        if len(scores) > 1
+        and np.isfinite(scores).all()
+        # A fork shares tokens with its parent: no draw of its own.
+        and all(t.parent is None for t in e.decoded.trajectories)
     ]
-    if strategy is None and complete:
-        label = max((e.strategy for e in complete), key=lambda s: _width(complete, s))
-        complete = [e for e in complete if e.strategy == label]
-    widest = max((len(e.scores) for e in complete), default=0)
-    complete = [e for e in complete if len(e.scores) == widest]
-    if not complete:
+    if not found:
         raise ScalingarError(
             f"{run.name} has no prompt whose candidates are all complete and scored: record with a "
             "strategy that ends nobody, such as best-of-n."
         )
-    scores = np.stack([e.scores for e in complete])
-    return complete, scores, [e.task or "" for e in complete], [e.cluster or "" for e in complete]
-
-
-def _width(examples: list[Any], strategy: str) -> tuple[int, int]:
-    own = [len(e.scores) for e in examples if e.strategy == strategy]
-    return max(own), len(own)
+    # The widest pools of the strategy that has most of them.
+    widest = max(len(scores) for _, scores in found)
+    found = [(e, scores) for e, scores in found if len(scores) == widest]
+    labels = [e.strategy for e, _ in found]
+    label = max(dict.fromkeys(labels), key=labels.count)
+    kept = [(e, scores) for e, scores in found if e.strategy == label]
+    examples = [e for e, _ in kept]
+    tasks, clusters = [e.task or "" for e in examples], [e.cluster or "" for e in examples]
+    return examples, np.stack([scores for _, scores in kept]), tasks, clusters
 
 
 def signal_tables(examples: list[Any], names: list[str]) -> dict[str, Array]:

@@ -303,7 +303,7 @@ def plot(
 
 
 def _options(given: dict[str, Any]) -> Options:
-    known = [a.name for a in Options.__attrs_attrs__]  # type: ignore[attr-defined]
+    known = [a.name for a in Options.__attrs_attrs__]
     for name in given:
         if name not in known:
             raise unknown_name("option of a plot", name, known)

@@ -180,7 +180,7 @@ def plot_sensitivity(
             ax.text(column, row, f"{value:.3f}", ha="center", va="center", color=ink, fontsize=8)
     if marked is not None:
         corner = (marked[1] - 0.5, marked[0] - 0.5)
-        frame = {"fill": False, "linewidth": 2.5, "edgecolor": colours.ended}
+        frame: dict[str, Any] = {"fill": False, "linewidth": 2.5, "edgecolor": colours.ended}
         ax.add_patch(matplotlib.patches.Rectangle(corner, 1, 1, **frame))
     ax.set_xticks(range(len(columns)), [str(c) for c in columns])
     ax.set_yticks(range(len(rows)), [str(r) for r in rows])

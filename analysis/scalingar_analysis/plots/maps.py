@@ -88,7 +88,7 @@ def plot_map(
     ax = axes_or_new(ax, 3.4, 3.0)
     colours = palette_of(ax)
     cells = grid_of(values, grid)
-    place = {"extent": (0, grid.cols, grid.rows, 0), "interpolation": "nearest"}
+    place: dict[str, Any] = {"extent": (0, grid.cols, grid.rows, 0), "interpolation": "nearest"}
     if image is not None:
         grey = np.asarray(image, dtype=float) @ np.array([0.299, 0.587, 0.114]) / 255
         ax.imshow(grey, cmap="gray", vmin=0, vmax=1, **place)
@@ -124,8 +124,8 @@ def plot_map(
     ax.set_yticks([])
     ax.grid(False)
     if colorbar:
-        bar = ax.figure.colorbar(shown, ax=ax, fraction=0.05, pad=0.03)
+        bar: Any = ax.figure.colorbar(shown, ax=ax, fraction=0.05, pad=0.03)
         bar.set_label(label_of(signal))
         bar.solids.set_alpha(1)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     return ax

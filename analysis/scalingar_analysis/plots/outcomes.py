@@ -84,7 +84,7 @@ def plot_calibration(
     if data.shape != right.shape:
         raise ScalingarError(f"{data.size} confidences, {right.size} scores: give one each.")
     known = np.isfinite(data) & np.isfinite(right)
-    data, right = data[known], right[known] > 0.5
+    data, right = data[known], (right[known] > 0.5).astype(np.float64)
     if not len(data):
         raise ScalingarError("No image has both a confidence and a score: was the run judged?")
     ax = axes_or_new(ax, 4.0, 3.4)

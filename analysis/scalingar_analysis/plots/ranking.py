@@ -30,8 +30,8 @@ def plot_auroc(
         ax.fill_between(at, low, high, color=style["color"], alpha=0.12, linewidth=0)
         values = [p.value for p in points]
         ax.plot(at, values, label=shorten(name, 24), markersize=3.5, linewidth=1.4, **style)
-    low, high = ax.get_ylim()
-    ax.set_ylim(min(low, 0.4), max(high, 0.7))
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(min(bottom, 0.4), max(top, 0.7))
     ax.set_xlim(0, 101)
     ax.set_xlabel("share of the steps (%)")
     ax.set_ylabel("AUROC within prompts\n(0.5: chance)")
@@ -50,8 +50,8 @@ def plot_risk_coverage(curves: Mapping[str, tuple[Array, Array]], ax: Axes | Non
     top = 0.05
     for place, (name, (coverage, risk)) in enumerate(curves.items()):
         style = {**look(colours, place), "marker": None}
-        drawn = ax.step if len(coverage) < 60 else ax.plot
-        more = {"where": "post"} if len(coverage) < 60 else {}
+        drawn: Any = ax.step if len(coverage) < 60 else ax.plot
+        more: dict[str, Any] = {"where": "post"} if len(coverage) < 60 else {}
         drawn(100 * coverage, risk, label=shorten(name, 24), linewidth=1.5, **style, **more)
         ax.axhline(risk[-1], color=style["color"], linewidth=0.9, linestyle=(0, (1, 2)))
         top = max(top, float(np.max(risk)))

@@ -36,7 +36,9 @@ def number(value: float, digits: int = 4) -> float | None:
 def _bytes(values: Array, low: float, high: float) -> str:
     """Values as bytes between `low` and `high`, in base64: a token costs 1.4 characters."""
     share = (np.nan_to_num(values, nan=low) - low) / max(high - low, 1e-12)
-    return base64.b64encode(np.clip(np.rint(255 * share), 0, 255).astype(np.uint8)).decode()
+    return base64.b64encode(
+        np.clip(np.rint(255 * share), 0, 255).astype(np.uint8).tobytes()
+    ).decode()
 
 
 def limits(example: Example, signal: str) -> tuple[float, float] | None:
