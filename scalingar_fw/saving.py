@@ -58,6 +58,10 @@ def confidence_of(run: Generation) -> float | None:
 def notes(run: Generation) -> list[str]:
     """What a reader should know before trusting the numbers."""
     out = []
+    if run.strategy.oracle:
+        out.append(
+            "An oracle chose: it looks at what is being measured, an upper bound, no method."
+        )
     policy = run.strategy.termination
     ended = any(t.status is not Status.COMPLETED for t in run.decoded.trajectories)
     if not isinstance(policy, NeverTerminate) and run.decoded.n > 1 and not ended:

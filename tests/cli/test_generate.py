@@ -177,6 +177,20 @@ def test_a_policy_that_never_acted_is_noted(toy):
     assert "note" not in toy("a", "-n", 3, "--set", "termination=never").stdout
 
 
+def test_an_answer_that_an_oracle_chose_says_so(toy, tmp_path):
+    (tmp_path / "peeks.py").write_text(
+        "from scalingar_fw.strategy import FirstCandidate\n"
+        "class Peeks(FirstCandidate):\n"
+        "    oracle = True\n"
+        "def scalingar_register(registry):\n"
+        "    registry.add('selector', 'peeks', Peeks, 'knows the answer')\n"
+        "from scalingar_fw import hookimpl\n"
+        "scalingar_register = hookimpl(scalingar_register)\n"
+    )
+    given = ("a", "-n", 2, "--plugin", "peeks.py", "--set", "selector=peeks")
+    assert "An oracle chose" in toy(*given).stdout
+
+
 def test_a_strategy_without_confidence_names_none(toy):
     result = toy("a", "--set", "confidence=none", "--set", "termination=never", "-n", 2)
     assert "not estimated by this strategy" in result.stdout

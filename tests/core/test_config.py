@@ -211,6 +211,25 @@ def test_every_registered_strategy_and_component_survives_the_round_trip():
             assert build(kind, describe(made, installed), installed) == made, entry.name
 
 
+def classes(component: object) -> dict[str, type]:
+    """Every class in a composition by its name."""
+    found = {type(component).__name__: type(component)}
+    if attrs.has(type(component)):
+        for value in attrs.astuple(component, recurse=False):
+            for one in value if isinstance(value, tuple) else (value,):
+                found |= classes(one)
+    return found
+
+
+def test_a_composition_prints_as_an_expression_that_makes_it_and_is_hashable():
+    installed = load_registry()
+    for kind in KINDS[: KINDS.index("strategy") + 1]:
+        for entry in installed.of_kind(kind):
+            made = build(kind, entry.full_name, installed)
+            again = eval(repr(made), classes(made))
+            assert again == made and hash(again) == hash(made), entry.name
+
+
 # -- dotted settings --------------------------------------------------------------------------
 
 BASE = Strategy("base", confidence=Outer(), termination=Wrapper(NeverTerminate()))
