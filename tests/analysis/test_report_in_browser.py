@@ -85,6 +85,14 @@ class Page:
             })"""
         )
 
+    def until(self, condition):
+        """Ask until it holds; the page's policy forbids Playwright's own way, which needs eval."""
+        for _ in range(PATIENCE // 50):
+            if self.tab.evaluate(condition):
+                return
+            self.tab.wait_for_timeout(50)
+        raise AssertionError(f"never came true: {condition}")
+
     def to(self, step):
         self.tab.evaluate(
             """(step) => {
@@ -169,8 +177,8 @@ def test_a_gallery_entry_opens_in_the_viewer_from_its_start(page):
 def test_playing_moves_on_and_stops(page):
     page.tab.evaluate("document.getElementById('step').value = 40")
     page.tab.click("#play")
-    page.tab.wait_for_function("document.getElementById('step').value === '48'")
-    page.tab.wait_for_function("document.getElementById('play').textContent === 'Play'")
+    page.until("document.getElementById('step').value === '48'")
+    page.until("document.getElementById('play').textContent === 'Play'")
 
 
 def test_another_map_is_another_picture(page):
@@ -184,12 +192,24 @@ def test_another_map_is_another_picture(page):
 
 def test_images_are_drawn_under_the_map(page):
     page.to(48)
-    page.tab.wait_for_function("[...document.images].slice(0, 4).every((i) => i.complete)")
+    page.until("[...document.images].slice(0, 4).every((i) => i.complete)")
     looks = set()
     for mode in ("both", "image", "map"):
         page.tab.select_option("#mode", mode)
         looks.add(page.tab.evaluate("document.querySelectorAll('#grids canvas')[1].toDataURL()"))
     assert len(looks) == 3
+
+
+def test_a_script_that_is_not_ours_does_not_run(page):
+    page.tab.evaluate(
+        """() => {
+          const foreign = document.createElement("script");
+          foreign.textContent = "window.foreign = true";
+          document.body.append(foreign);
+        }"""
+    )
+    assert page.tab.evaluate("window.foreign === undefined")
+    assert any("Content Security Policy" in c for c in page.complaints)
 
 
 def test_without_scripts_the_rest_is_there(browser, file):

@@ -184,7 +184,8 @@ def _gallery(examples: Sequence[Example], budget: int) -> tuple[list[dict[str, A
         groups.setdefault((e.item, e.prompt.label), []).append(place)
     entries: dict[int, str] = {}
     shown: dict[int, dict[str, Any]] = {}
-    kept, spent = set(), 0
+    kept: set[tuple[int, str]] = set()
+    spent = 0
     for key in _spread(list(groups)):
         made = {i: tables.gallery_entry(examples[i], i) for i in groups[key]}
         data = {i: {"place": i, **viewer_data(examples[i])} for i in groups[key]}
