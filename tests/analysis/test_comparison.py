@@ -66,7 +66,7 @@ def unit(key, n, seed, items, tokens, seconds=2.0):
         n=n,
         seed=seed,
         items=list(items),
-        ledger={"prefill_rows": 2 * len(items), "decode_rows": 2 * tokens},
+        ledger={"prefill_rows": 2 * len(items), "decode_rows": 2 * tokens, "model_calls": 16},
         flops={"model": 1000.0 * tokens, "decoder": 10.0, "reward": 0.0},
         receipt={
             "seconds": {"model": seconds, "image": 0.8, "score": 5.0, "write": 7.0},

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 from attrs import field, frozen
 
+from scalingar_analysis.matched import Point, at_budget
 from scalingar_analysis.paired import difference
 from scalingar_analysis.reproduce import paper, sweeps
 from scalingar_analysis.reproduce.verdicts import Interval, best_value, share, span, verdict
 from scalingar_analysis.resampling import Groups, bootstrap
+from scalingar_analysis.tables import render
 from scalingar_analysis.tables.arms import Arm, oracle_of
 from scalingar_analysis.tables.comparison import Frame
 from scalingar_analysis.tables.costs import cost_of
+from scalingar_analysis.tables.pools import pool_of
 from scalingar_analysis.tables.render import ci, engineering, fixed, percent
 from scalingar_fw.result import Array
 
@@ -191,8 +194,8 @@ def sensitivity(arms: Sequence[Arm], n: int) -> Section:
         study = Study.of(arms, [(label, n) for label in labels.values()])
         good = {v: study.frame.values(study.arm(label)) for v, label in labels.items()}
         means = {v: study.frame.estimate(g, study.level) for v, g in good.items()}
-        best = max(means, key=lambda v: means[v].mean)
         reported = paper.BEST[name]
+        best = max(means, key=lambda v: (means[v].mean, v == reported))  # of equals, the paper's
         for value, label in labels.items():
             arm = study.arm(label)
             pruned = cost_of(arm, study.frame.keys).pruned
@@ -220,9 +223,37 @@ def sensitivity(arms: Sequence[Arm], n: int) -> Section:
 
 
 def width(arms: Sequence[Arm]) -> Section:
-    """Accuracy and tokens as the number of candidates grows."""
+    """Accuracy and tokens as the number of candidates grows, and both strategies at one budget."""
     kept = [a for a in arms if a.label in ("best-of-n", "scalingar")]
     study = Study(kept, Frame.of(kept))
     rows = [[a.label, str(a.n), study.accuracy(a), f"{study.tokens(a):.2f}"] for a in kept]
+    frame, values = study.frame, {id(a): study.frame.values(a) for a in kept}
+    family = [
+        Point(a.label, a.n, study.tokens(a), values[id(a)]) for a in kept if a.label == "best-of-n"
+    ]
+    sentences = []
+    for arm in kept:
+        there = at_budget(family, study.tokens(arm)) if arm.label == "scalingar" else None
+        if there is None or arm.n == 1:
+            continue
+        gap = frame.difference(values[id(arm)], there, study.level)
+        bounds = f"[{fixed(gap.estimate.low, 3, '+')}, {fixed(gap.estimate.high, 3, '+')}]"
+        sentences.append(
+            f"At equal tokens, {study.tokens(arm):.2f} T, `scalingar` at N = {arm.n} minus "
+            f"`best-of-n` (interpolated between its widths): "
+            f"{fixed(gap.estimate.mean, 3, '+')} {bounds}, p = {gap.p:.3f}."
+        )
     columns = ["strategy", "n", "accuracy", "tokens / T"]
-    return Section("width", sweeps.EXPERIMENTS["width"], columns, rows)
+    return Section("width", sweeps.EXPERIMENTS["width"], columns, rows, sentences)
+
+
+def ladder(arm: Arm) -> Section:
+    """Random, selected and oracle at each k, from the complete pool of best-of-n."""
+    pool = pool_of(arm, sorted(arm.cells))
+    title, columns, rows = render.ladder_table(pool)
+    quality = [f"`{name}` {ci({**q, 'mean': q['value']}, 2)}" for name, q in pool["auroc"].items()]
+    sentences = [
+        f"{title[0].upper()}{title[1:]}.",
+        f"Within-prompt AUROC at the last token (0.5 is chance): {', '.join(quality)}.",
+    ]
+    return Section("ladder", sweeps.EXPERIMENTS["ladder"], columns, rows, sentences)

@@ -23,7 +23,7 @@ def arms_in(folder: Path) -> list[Arm]:
 def sections(out: Path, plan: Plan, names: Sequence[str], n: int) -> list[Section]:
     """A section for each experiment of `names` whose sweeps are done."""
     built: list[Section] = []
-    main = {"overall", "cost", "channels", "policies", "width", "robustness"}
+    main = {"overall", "cost", "channels", "policies", "width", "ladder", "robustness"}
     arms = arms_in(out / plan.split) if main & set(names) else []
 
     def study(*labels: str) -> Study:
@@ -45,6 +45,8 @@ def sections(out: Path, plan: Plan, names: Sequence[str], n: int) -> list[Sectio
         built.append(findings.sensitivity(arms_in(out / f"{plan.studied}-sensitivity"), n))
     if "width" in names:
         built.append(findings.width(arms))
+    if "ladder" in names:
+        built.append(findings.ladder(next(a for a in arms if (a.label, a.n) == ("best-of-n", n))))
     if "robustness" in names and plan.hard is not None:
         hard = Study.of(arms_in(out / plan.hard), [("base", 1), *((m, n) for m in sweeps.ROBUST)])
         built.append(robustness.robustness(study(*sweeps.ROBUST), hard))

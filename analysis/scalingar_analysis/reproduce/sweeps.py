@@ -50,9 +50,10 @@ EXPERIMENTS = {
     "policies": "Table 4: the policies",
     "cost": "Table 5: what it costs",
     "sensitivity": "Figures 9 to 11: p, delta_rec and the weights",
-    "width": "from N = 1 to twice N",
-    "robustness": "impossible prompts",
-    "signals": "what the signals know",
+    "width": "Width: from N = 1 to twice N",
+    "ladder": "Oracle ladder: what a better selector could win",
+    "robustness": "Robustness: impossible prompts",
+    "signals": "Signals: what they know of a candidate",
 }
 
 
@@ -102,7 +103,7 @@ def sweeps(plan: Plan, names: Sequence[str], n: int) -> list[tuple[str, dict[str
         wanted = {"strategies": list(strategies), "n": [n], "record": False}
         out.append((store, {"split": split, **wanted, **more}))
 
-    if {"overall", "cost", "channels", "policies"} & set(names):
+    if {"overall", "cost", "channels", "policies", "ladder"} & set(names):
         add(plan.split, plan.split, [base, *METHODS])
     if "channels" in names:
         add(plan.split, plan.split, ["scalingar", *CHANNELS])

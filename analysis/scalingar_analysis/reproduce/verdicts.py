@@ -22,7 +22,8 @@ def span(values: Sequence[float]) -> str:
 
 
 def verdict(ours: Interval, paper: Sequence[float], what: str) -> str:
-    """Whether the paper's values, all or some of them, lie in our interval.
+    """Whether our interval holds what the paper reports, and whether that says anything: one that
+    holds no change as well decides nothing.
 
     Args:
         ours: a relative change with its interval.
@@ -35,11 +36,13 @@ def verdict(ours: Interval, paper: Sequence[float], what: str) -> str:
     if not all(map(math.isfinite, ours)):
         return f"{what}: inconclusive, there are too few items for an interval of ours."
     said = f"the paper reports {span(paper)}, we find {share(value)} [{share(low)}, {share(high)}]"
-    if low <= min(paper) and max(paper) <= high:
+    if high < min(paper) or max(paper) < low:
+        return f"{what}: **disagrees**; {said}."
+    if low <= 0 <= high:
+        return f"{what}: undecided, our interval holds no change as well; {said}."
+    if all(low <= p <= high for p in paper):
         return f"{what}: agrees; {said}."
-    if low <= max(paper) and min(paper) <= high:
-        return f"{what}: agrees in part; {said}."
-    return f"{what}: **disagrees**; {said}."
+    return f"{what}: agrees in part; {said}."
 
 
 def best_value(study: str, best: str, paper: str, gap: Interval) -> str:

@@ -53,7 +53,7 @@ def tables(data: Mapping[str, Any]) -> list[Table]:
     """The tables of a comparison; empty ones are left out."""
     out = [_costs(data), _tasks(data), _differences(data), _matched(data), _fronts(data)]
     for pool in data["ladders"]:
-        out += [_ladder(pool), _auroc(pool)]
+        out += [ladder_table(pool), _auroc(pool)]
     return [t for t in out if t[2]]
 
 
@@ -142,7 +142,7 @@ def _fronts(data: Mapping[str, Any]) -> Table:
     return "Pareto fronts: nothing here is both cheaper and better", ["cost", "on the front"], rows
 
 
-def _ladder(pool: Mapping[str, Any]) -> Table:
+def ladder_table(pool: Mapping[str, Any]) -> Table:
     names = list(pool["rungs"][0]["selected"])
     rows = []
     for rung in pool["rungs"]:
