@@ -25,6 +25,7 @@ from scalingar_analysis.holdout import halves
 from scalingar_analysis.intervals import Estimate, estimate
 from scalingar_analysis.recording import Recording
 from scalingar_analysis.replay import Replay, replay
+from scalingar_analysis.signal_quality import Auroc, auroc_over_steps
 from scalingar_analysis.stepwise import Signal, evaluate, running_mean
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.protocols import Context, Estimator, Step
@@ -148,7 +149,8 @@ class Policy:
 @frozen(eq=False)
 class LabReport:
     """`sign`: -1 where lower is better (decided on the fitting half). `at_step`, `so_far`: AUROC
-    over steps of the value itself and of its running mean, on the confirming half. `best`: the most
+    over steps of the value itself and of its running mean, on the confirming half; `at_shares`: the
+    latter after `signal_quality.FRACTIONS` of the tokens, with intervals. `best`: the most
     accurate of `tried` policies on the fitting half (then the cheapest); `baseline`, `uncut`: one
     candidate, and the best of all by the signal, on the confirming half."""
 
@@ -157,6 +159,7 @@ class LabReport:
     pairs: int
     at_step: Array
     so_far: Array
+    at_shares: tuple[Auroc, ...]
     correlation: dict[str, float]
     best: Policy
     tried: int
@@ -175,6 +178,10 @@ def examine(signal: Signal, recording: Recording, name: str, *, seed: int = 0) -
         raise ScalingarError(
             f"{recording.source} holds no scores: record the prompts of a benchmark "
             "(scalingar record --benchmark ...)."
+        )
+    if len(recording.candidate) != len(recording) * recording.n:
+        raise ScalingarError(
+            f"{recording.source} holds different numbers of candidates: read the first of each (-n)."
         )
     values = evaluate(signal, recording, name)
     fit, confirm = halves(recording, 0.5, seed)
@@ -204,12 +211,17 @@ def examine(signal: Signal, recording: Recording, name: str, *, seed: int = 0) -
         key=lambda p: (_score(outcomes["fit"][p]).mean, -outcomes["fit"][p].tokens.mean()),
     )
     held = parts["held"]
+    shape = (len(held), held.n, -1)
+    quality = auroc_over_steps(
+        {name: values[rows["held"]].reshape(shape)}, held.scores.reshape(shape[:2]), held.clusters
+    )
     return LabReport(
         name=name,
         sign=sign,
         pairs=len(pairs["held"][0]),
         at_step=auroc(values[rows["held"]], pairs["held"]),
         so_far=auroc(means[rows["held"]], pairs["held"]),
+        at_shares=tuple(so_far for so_far, _ in quality[name]),
         correlation=correlations(values, recording),
         best=Policy(
             best,

@@ -22,9 +22,6 @@ from scalingar_fw.errors import ScalingarError
 if TYPE_CHECKING:
     from scalingar_analysis.lab import LabReport
 
-#: Columns of the table over steps.
-SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
-
 
 @click.command()
 @recording_options
@@ -94,13 +91,16 @@ def lab(
 
 
 def auroc_table(report: LabReport) -> str:
-    """AUROC at some shares of the tokens."""
-    total = len(report.at_step)
-    places = [max(1, round(share * total)) - 1 for share in SHARES]
-    head = "AUROC after tokens" + "".join(f"{p + 1:8d}" for p in places)
-    rows = (("this step's value", report.at_step), ("mean so far", report.so_far))
-    body = [f"{name:18}" + "".join(f"{v[p]:8.3f}" for p in places) for name, v in rows]
-    return "\n".join([head, *body])
+    """AUROC after some shares of the tokens; the interval is the mean's."""
+    from scalingar_analysis.signal_quality import FRACTIONS, steps_read
+
+    out = ["AUROC after tokens    this step's value    mean so far"]
+    for count, quality in zip(
+        steps_read(len(report.at_step), FRACTIONS), report.at_shares, strict=True
+    ):
+        interval = "" if quality.low != quality.low else f" [{quality.low:.3f}, {quality.high:.3f}]"
+        out.append(f"{count:18d}{report.at_step[count - 1]:21.3f}{quality.value:15.3f}{interval}")
+    return "\n".join(out)
 
 
 def document(report: LabReport) -> dict[str, Any]:
@@ -110,7 +110,14 @@ def document(report: LabReport) -> dict[str, Any]:
         "signal": report.name,
         "higher_is_better": report.sign > 0,
         "pairs": report.pairs,
-        "auroc": {"at_step": report.at_step.tolist(), "so_far": report.so_far.tolist()},
+        "auroc": {
+            "at_step": report.at_step.tolist(),
+            "so_far": report.so_far.tolist(),
+            "at_shares": [
+                {"value": q.value, "low": known(q.low), "high": known(q.high)}
+                for q in report.at_shares
+            ],
+        },
         "correlation": {k: known(v) for k, v in report.correlation.items()},
         "best_policy": {
             "name": best.name,
