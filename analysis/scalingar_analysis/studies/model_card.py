@@ -1,9 +1,10 @@
-"""Accuracy of one sample of the embedded model, per task and by guidance scale.
+"""Accuracy of one sample of the embedded model, per task, by guidance scale and truncation.
 
-    python -m scalingar_analysis.studies.model_card --split validation --scales 1,1.5,2,3
+    python -m scalingar_analysis.studies.model_card --split validation --scales 1,1.5,2 --top-p 0.85
     python -m scalingar_analysis.studies.model_card --split test
 
-The first chooses the default scale; the second, at that scale and at 1, fills the model card.
+The first, for several values, chooses the default; the second, at that scale and at 1, fills the
+model card.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scalingar_fw.benchmark import Benchmark
 from scalingar_fw.experiments.split import ItemResult, run_split
 from scalingar_fw.protocols import ModelAdapter
 from scalingar_fw.registry import default_registry
+from scalingar_fw.sampling import Sampling
 from scalingar_fw.strategy import Strategy
 
 
@@ -26,14 +28,13 @@ def one_sample(
     model: ModelAdapter,
     benchmark: Benchmark,
     split: str,
-    scale: float,
+    sampling: Sampling,
     *,
     seed: int = 0,
     samples: int = 1,
     limit: int | None = None,
 ) -> list[ItemResult]:
-    """`samples` independent candidates of every item at one guidance scale, all scored."""
-    sampling = evolve(model.preset, guidance=scale)
+    """`samples` independent candidates of every item under one setting, all scored."""
     strategy = Strategy(name="base")
     return list(
         run_split(
@@ -80,6 +81,8 @@ def print_table(title: str, table: dict[str, Estimate]) -> None:
 @click.option("--weights", default=None, help="Folder with other weights than the shipped ones.")
 @click.option("--split", default="validation", show_default=True)
 @click.option("--scales", default=None, help="Comma-separated; default: 1 and the model's own.")
+@click.option("--top-p", default=None, type=float, help="Default: the model's own.")
+@click.option("--temperature", default=None, type=float, help="Default: the model's own.")
 @click.option("--samples", default=1, show_default=True, help="Independent samples of each item.")
 @click.option("--limit", default=None, type=int, help="Items in all, taken in turn from the tasks.")
 @click.option("--seed", default=0, show_default=True)
@@ -88,6 +91,8 @@ def main(
     weights: str | None,
     split: str,
     scales: str | None,
+    top_p: float | None,
+    temperature: float | None,
     samples: int,
     limit: int | None,
     seed: int,
@@ -95,14 +100,19 @@ def main(
     registry = default_registry()
     model = registry.get("model", model_name)(device="cpu", weights=weights)
     benchmark = registry.get("benchmark", model_name)()
-    chosen = model.preset.guidance
-    wanted = [float(s) for s in scales.split(",")] if scales else [1.0, chosen]
-    runs = {
-        s: one_sample(model, benchmark, split, s, seed=seed, samples=samples, limit=limit)
-        for s in wanted
-    }
-    for scale, results in runs.items():
-        print_table(f"{split}, guidance {scale:g}, {samples} sample(s)", by_task(results))
+    given = {k: v for k, v in {"top_p": top_p, "temperature": temperature}.items() if v is not None}
+    base = evolve(model.preset, **given)
+    wanted = [float(s) for s in scales.split(",")] if scales else [1.0, base.guidance]
+    runs = {}
+    for scale in wanted:
+        sampling = evolve(base, guidance=scale)
+        runs[scale] = one_sample(
+            model, benchmark, split, sampling, seed=seed, samples=samples, limit=limit
+        )
+        title = (
+            f"{split}, guidance {scale:g}, top-p {base.top_p:g}, temperature {base.temperature:g}"
+        )
+        print_table(f"{title}, {samples} sample(s)", by_task(runs[scale]))
     if 1.0 in runs:
         for scale, results in runs.items():
             if scale != 1.0:
