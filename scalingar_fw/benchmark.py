@@ -105,6 +105,10 @@ def judged_elsewhere(benchmark: Benchmark) -> str:
     return str(getattr(benchmark, "judged_elsewhere", "") or "")
 
 
+#: What a benchmark is, not how it is configured.
+_FIXED = ("name", "splits")
+
+
 def make_benchmark(
     registry: Registry, name: str, options: Mapping[str, Any] | None = None
 ) -> Benchmark:
@@ -115,12 +119,14 @@ def make_benchmark(
     """
     entry = registry.find("benchmark", name)
     cls, given = entry.load(), dict(options or {})
-    accepted = [p for p in inspect.signature(cls).parameters if p not in ("name", "splits")]
+    # A plugin may register an object as well as a class; that one takes no options.
+    whole = not callable(cls)
+    accepted = [] if whole else [p for p in inspect.signature(cls).parameters if p not in _FIXED]
     for key in given:
         if key not in accepted:
             raise unknown_name(f"option of benchmark {entry.name!r}", key, accepted)
     try:
-        made = cls(**given)
+        made = cls if whole else cls(**given)
     except TypeError as error:  # a third party's class that cannot be made without arguments
         raise ScalingarError(
             f"benchmark {entry.full_name!r} could not be made ({error}): every option needs a "

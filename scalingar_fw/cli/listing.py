@@ -131,16 +131,21 @@ def _benchmark(registry: Registry, entry: Entry) -> list[str]:
     from scalingar_fw.benchmark import judged_elsewhere, make_benchmark
 
     made = make_benchmark(registry, entry.full_name)
-    lines = []
+    lines: list[str] = []
+    missing: dict[str, list[str]] = {}
     for split in made.splits:
         try:
             items = made.items(split)
         except ScalingarError as error:  # official files that only the user has
-            return [f"  splits: {', '.join(made.splits)}", _wrap(str(error), "  ")]
+            missing.setdefault(str(error), []).append(split)
+            continue
         tasks = Counter(item.task for item in items)
         shown = ", ".join(f"{task} {count}" for task, count in tasks.items())
         lines.append(f"  {click.style(split, bold=True)}: {len(items)} prompts")
         lines.append(_wrap(f"{len(tasks)} tasks: {shown}", "      "))
+    for why, splits in missing.items():
+        lines.append(f"  {click.style(', '.join(splits), bold=True)}: not available")
+        lines.append(_wrap(why, "      "))
     lines.append(_wrap(judged_elsewhere(made) or "Judged by its own scorer.", "  "))
     return lines
 

@@ -42,6 +42,13 @@ def test_options_reach_the_benchmark_and_unknown_ones_are_refused() -> None:
         make_benchmark(registered(Plain), "plan")
 
 
+def test_an_object_may_be_registered_as_well_as_a_class() -> None:
+    one = Plain("here")
+    assert make_benchmark(registered(one), "plain") is one
+    with pytest.raises(ScalingarError, match="option of benchmark 'plain' 'files'.*none"):
+        make_benchmark(registered(one), "plain", {"files": "there"})
+
+
 def test_a_benchmark_that_cannot_be_made_or_is_none_names_its_plugin() -> None:
     class Demanding(Plain):
         def __init__(self, files: str) -> None:
