@@ -235,7 +235,7 @@ def test_a_complete_pool_gives_a_ladder_and_others_do_not():
     assert top["efficiency"]["mean_log_prob_cond"]["mean"] == pytest.approx(1)
     assert pool["auroc"]["mean_log_prob_cond"]["value"] == 1
     assert "mean_kl" not in pool["auroc"] and "confidence" not in pool["auroc"]  # constant; absent
-    used = pool["auroc"]["mean_entropy"]
+    used = pool["auroc"]["-mean_entropy"]
     assert used["used"] + used["dropped"] == 12
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 #: A cell of a comparison: an item of the split, under a seed.
 Key = tuple[int, int]
 
-#: Signals of a candidate that tables know, each higher for better (entropy's sign is turned).
-SIGNALS = ("confidence", *MEANS)
-_TURNED = ("mean_entropy",)
+#: Signals of a candidate that tables know, and their columns; of a "-" the sign is turned, so that
+#: higher means surer.
+SIGNALS = {"-" * (c == "mean_entropy") + c: c for c in ("confidence", *MEANS)}
 
 
 @frozen(eq=False)
@@ -93,7 +93,7 @@ def cells_of(table: pa.Table) -> dict[tuple[str, int], tuple[bool, dict[Key, Cel
     """
     names = [
         "strategy", "n", "seed", "item", "task", "cluster", "prompt", "candidate", "parent",
-        "tokens", "status", "chosen", "score", "oracle", "recoveries", *SIGNALS,
+        "tokens", "status", "chosen", "score", "oracle", "recoveries", *SIGNALS.values(),
     ]  # fmt: skip
     columns = {name: table[name].to_pylist() for name in names}
     groups: dict[tuple[str, int, int, int], list[int]] = {}
@@ -124,9 +124,9 @@ def _cell(columns: Mapping[str, list[Any]], rows: Sequence[int]) -> Cell:
         )
     statuses = [columns["status"][row] for row in rows]
     signals = {}
-    for name in SIGNALS:
-        sign = -1.0 if name in _TURNED else 1.0
-        signals[name] = sign * np.array([number(name, row) for row in rows])
+    for name, column in SIGNALS.items():
+        sign = -1.0 if name.startswith("-") else 1.0
+        signals[name] = sign * np.array([number(column, row) for row in rows])
     return Cell(
         prompt=columns["prompt"][first],
         task=columns["task"][first],
