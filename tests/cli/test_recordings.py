@@ -142,6 +142,17 @@ def test_what_cannot_be_replayed_is_refused_with_the_reason(pool) -> None:
     assert forks.exit_code == 2 and "forks, resamples or shares noise" in forks.stderr
 
 
+def test_a_schedule_is_recorded_with_its_strategy_and_then_replayed(run) -> None:
+    done = record(run, "--strategy", "scalingar", limit=8)
+    assert done.exit_code == 0, done.stderr
+    ended = run("replay", "pool", "--strategy", "scalingar", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    assert json.loads(ended.stdout)["ended"] > 0
+    constant = run("replay", "pool", "--strategy", "scalingar-termination")
+    assert constant.exit_code == 2
+    assert "recorded under AdaptiveGuidance, and this one is constant" in constant.stderr
+
+
 def test_a_run_of_generate_is_replayed_without_scores(run) -> None:
     made = run("generate", "a cat", "--model", "toy", "--strategy", "best-of-n", "--out", "one")
     assert made.exit_code == 0, made.stderr
