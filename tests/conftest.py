@@ -84,8 +84,9 @@ def pytest_make_collect_report(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not session.config.getoption("--collect-only"):
-        session.config.cache.set(SKIPPED, session.config.stash.get(_SKIPPED_NOW, []))
+    cache = getattr(session.config, "cache", None)  # -p no:cacheprovider leaves none
+    if cache is not None and not session.config.getoption("--collect-only"):
+        cache.set(SKIPPED, session.config.stash.get(_SKIPPED_NOW, []))
 
 
 _SKIPPED_NOW = pytest.StashKey[list[str]]()

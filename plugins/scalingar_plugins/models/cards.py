@@ -88,6 +88,10 @@ class Card:
             "```bash\n" + "\n".join(self.commands) + "\n```",
             "## Official sampling presets",
             _list(self.presets),
+            "The first one is the default, `--option preset=NAME` takes another, and `run.json` "
+            "records which. Noise is keyed by seed, prompt, candidate and step; `--set "
+            "sampler=global-multinomial` draws as official scripts do, from one generator for all "
+            "rows, and gives their tokens for a seed where nothing is pruned.",
             "## Traps",
             _list(self.traps),
             "## What was compared with what",
