@@ -26,6 +26,7 @@ from scalingar_fw.experiments.split import run_split
 from scalingar_fw.protocols import ModelAdapter
 from scalingar_fw.registry import default_registry
 from scalingar_fw.result import Array
+from scalingar_fw.sampling import Sampling
 from scalingar_fw.strategy import Strategy
 from scalingar_plugins.termination.halving import SuccessiveHalving
 
@@ -66,12 +67,11 @@ def record(
     model: ModelAdapter,
     benchmark: Benchmark,
     splits: Sequence[str],
-    scale: float,
+    sampling: Sampling,
     n: int,
     limit: int | None,
 ) -> Pool:
-    """Complete candidates of all the splits' items at one guidance scale."""
-    sampling = evolve(model.preset, guidance=scale)
+    """Complete candidates of all the splits' items under one way of sampling."""
     found = [
         result
         for split in splits
@@ -200,6 +200,7 @@ def report(pool: Pool, top: int) -> list[str]:
 @click.command(help=__doc__)
 @click.option("--splits", default="validation,train", show_default=True)
 @click.option("--scales", default=None, help="Comma-separated; default: the model's own.")
+@click.option("--top-p", default=None, type=float, help="Default: the model's own.")
 @click.option("-n", "n", default=8, show_default=True)
 @click.option(
     "--limit", default=None, type=int, help="Items of each split, in turn from the tasks."
@@ -207,7 +208,13 @@ def report(pool: Pool, top: int) -> list[str]:
 @click.option("--top", default=12, show_default=True, help="Rows of the last table.")
 @click.option("--weights", default=None, help="Folder with other weights than the shipped ones.")
 def main(
-    splits: str, scales: str | None, n: int, limit: int | None, top: int, weights: str | None
+    splits: str,
+    scales: str | None,
+    top_p: float | None,
+    n: int,
+    limit: int | None,
+    top: int,
+    weights: str | None,
 ) -> None:
     if "test" in splits.split(",") or "impossible" in splits.split(","):
         raise click.UsageError("Choose on train and validation: the test splits confirm, once.")
@@ -215,8 +222,13 @@ def main(
     model = registry.get("model", "shapes")(device="cpu", weights=weights)
     benchmark = registry.get("benchmark", "shapes")()
     for scale in [float(s) for s in scales.split(",")] if scales else [model.preset.guidance]:
-        pool = record(model, benchmark, splits.split(","), scale, n, limit)
-        click.echo(f"\n## {splits}, guidance {scale:g}, {len(pool.items)} items\n")
+        sampling = evolve(model.preset, guidance=scale)
+        if top_p is not None:
+            sampling = evolve(sampling, top_p=top_p)
+        pool = record(model, benchmark, splits.split(","), sampling, n, limit)
+        click.echo(
+            f"\n## {splits}, guidance {scale:g}, top-p {sampling.top_p:g}, {len(pool.items)} items\n"
+        )
         click.echo("\n".join(report(pool, top)))
 
 
