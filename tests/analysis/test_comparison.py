@@ -190,6 +190,19 @@ def test_a_schedule_that_never_moved_is_named():
     assert not compare([still])["strategies"][0]["warnings"]
 
 
+def test_risk_coverage_ranks_answers_by_their_own_confidence():
+    sure = arm("x", 2, 3)
+    for i, (key, cell) in enumerate(sorted(sure.cells.items())):
+        sure.cells[key] = evolve(cell, confidence=1.0 - i / 10, score=float(i < 6))
+    data = compare([arm("base", 1), sure])
+    assert data["strategies"][0]["risk_coverage"] is None
+    found = data["strategies"][1]["risk_coverage"]
+    assert found["all"] == 0.5 and found["half"] == 0
+    # Six right answers first: at coverage k / 12, k > 6, the error rate is (k - 6) / k.
+    assert found["area"] == pytest.approx(sum((k - 6) / k for k in range(7, 13)) / 12)
+    assert "surest half" in render.text(data)
+
+
 def test_an_oracle_is_labelled_and_compared_with_nobody():
     data = compare([arm("base", 1), arm("best", 4, oracle=True), arm("x", 4)])
     assert [r["oracle"] for r in data["strategies"]] == [False, True, False]

@@ -34,7 +34,7 @@ SIGNALS = {"-" * (c == "mean_entropy") + c: c for c in ("confidence", *MEANS)}
 class Cell:
     """One item's candidates under one arm and seed.
 
-    `score`: of the answer. `scores [K]`: NaN where a candidate was not completed. `signals`: by
+    `score`, `confidence`: of the answer, the latter NaN where none was recorded. `scores [K]`: NaN where a candidate was not completed. `signals`: by
     name `[K]`, NaN where nothing was recorded. `ended`: candidates by status.
     """
 
@@ -42,6 +42,7 @@ class Cell:
     task: str
     cluster: str
     score: float
+    confidence: float
     tokens: int
     recoveries: int
     ended: Mapping[str, int]
@@ -132,6 +133,7 @@ def _cell(columns: Mapping[str, list[Any]], rows: Sequence[int]) -> Cell:
         task=columns["task"][first],
         cluster=columns["cluster"][first],
         score=score,
+        confidence=number("confidence", answers[0]),
         tokens=sum(columns["tokens"][row] for row in rows),
         recoveries=sum(columns["recoveries"][row] or 0 for row in rows),
         ended={s: statuses.count(s) for s in dict.fromkeys(statuses)},

@@ -11,6 +11,7 @@ from attrs import frozen
 from scalingar_analysis.intervals import Estimate, estimate
 from scalingar_analysis.matched import Point, at_budget, pareto
 from scalingar_analysis.paired import Difference, difference, holm
+from scalingar_analysis.signal_quality import risk_coverage
 from scalingar_analysis.tables.arms import Arm, Key, in_common
 from scalingar_analysis.tables.costs import AXES, Cost, cost_of
 from scalingar_analysis.tables.plain import interval, number
@@ -125,6 +126,7 @@ def _row(arm: Arm, frame: Frame, values: Array, cost: Cost, level: float) -> dic
         "oracle": arm.oracle,
         "accuracy": interval(frame.estimate(values, level)),
         "tasks": tasks,
+        "risk_coverage": _risk(arm, frame),
         "tokens": cost.tokens,
         "images_of_tokens": cost.tokens / arm.total,
         "forward_rows": cost.forward_rows,
@@ -139,6 +141,17 @@ def _row(arm: Arm, frame: Frame, values: Array, cost: Cost, level: float) -> dic
         "scale": None if arm.scale is None else list(arm.scale),
         "warnings": list(cost.warnings),
     }
+
+
+def _risk(arm: Arm, frame: Frame) -> dict[str, float] | None:
+    """Error rates of the answers that the arm is surest of; None where it has no confidence."""
+    cells = [arm.cells[key] for key in frame.keys]
+    confidence = np.array([c.confidence for c in cells])
+    if not np.isfinite(confidence).all() or np.ptp(confidence) == 0:
+        return None
+    found = risk_coverage(confidence, np.array([c.score for c in cells]))
+    half = int(np.searchsorted(found.coverage, 0.5))
+    return {"all": found.random, "half": float(found.risk[half]), "area": found.area}
 
 
 def baseline_for(arm: Arm, label: str, arms: Sequence[Arm]) -> Arm | None:

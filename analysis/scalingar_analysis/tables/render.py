@@ -51,7 +51,14 @@ def _named(row: Mapping[str, Any]) -> str:
 
 def tables(data: Mapping[str, Any]) -> list[Table]:
     """The tables of a comparison; empty ones are left out."""
-    out = [_costs(data), _tasks(data), _differences(data), _matched(data), _fronts(data)]
+    out = [
+        _costs(data),
+        _tasks(data),
+        _differences(data),
+        _matched(data),
+        _fronts(data),
+        _risk(data),
+    ]
     for pool in data["ladders"]:
         out += [ladder_table(pool), _auroc(pool)]
     return [t for t in out if t[2]]
@@ -140,6 +147,20 @@ def _fronts(data: Mapping[str, Any]) -> Table:
         for axis, arms in data["fronts"].items()
     ]
     return "Pareto fronts: nothing here is both cheaper and better", ["cost", "on the front"], rows
+
+
+def _risk(data: Mapping[str, Any]) -> Table:
+    rows = [
+        [
+            _named(r),
+            str(r["n"]),
+            *(fixed(r["risk_coverage"][k], 3) for k in ("all", "half", "area")),
+        ]
+        for r in data["strategies"]
+        if r["risk_coverage"] is not None
+    ]
+    columns = ["strategy", "n", "error rate", "of the surest half", "mean over coverages (AURC)"]
+    return "Risk-coverage: answers ranked by their own confidence", columns, rows
 
 
 def ladder_table(pool: Mapping[str, Any]) -> Table:
