@@ -87,6 +87,7 @@ class Autopsy:
         `ended`: candidates ended after at most t tokens. `precision`: the share of these that would
         have ended wrong, NaN before the first. `recall`: the share of all wrong ones that are among
         these. `lost`: the share of prompts that had a correct candidate and have none left.
+        `regret`: what the endings up to t alone cost the answers' score, everyone else completed.
         """
         outcome, recording, right = self.outcome, self.recording, self.right
         total, prompts = recording.grid.size, len(recording)
@@ -110,7 +111,28 @@ class Autopsy:
                 "precision": wrong / ended,
                 "recall": wrong / (~right).sum(),
                 "lost": lost / prompts,
+                "regret": self._regret_over_steps(),
             }
+
+    def _regret_over_steps(self) -> Array:
+        """The mean over tasks of the unpruned answer's score minus that of whom the selector picks
+        among those who were not ended after at most t tokens, `[T]`.
+
+        All are seen with the signals of their completed selves, so that for an estimator that
+        looks at other live candidates the last value may differ from `regret`.
+        """
+        outcome, recording = self.outcome, self.recording
+        gaps = np.zeros((len(recording), recording.grid.size))
+        for prompt in range(len(recording)):
+            rows = recording.rows_of(prompt)
+            ended = rows[~outcome.completed[rows]]
+            for t in np.unique(outcome.lengths[ended]):
+                left = rows[outcome.completed[rows] | (outcome.lengths[rows] > t)]
+                answer = self.unpruned.choose(prompt, left)
+                gaps[prompt, t - 1 :] = self.unpruned.score[prompt] - recording.scores[answer]
+        tasks = np.array(recording.tasks)
+        means: Array = np.mean([gaps[tasks == t].mean(0) for t in dict.fromkeys(tasks)], axis=0)
+        return means
 
     @property
     def base_rate(self) -> float:

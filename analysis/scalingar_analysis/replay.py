@@ -45,7 +45,10 @@ class Replay:
 
     @functools.cached_property
     def chosen(self) -> Array:
-        return np.array([self._choose(p) for p in range(len(self.recording))], dtype=np.int64)
+        prompts = range(len(self.recording))
+        rows = [self.recording.rows_of(p) for p in prompts]
+        picks = [self.choose(p, rows[p][self.completed[rows[p]]]) for p in prompts]
+        return np.array(picks, dtype=np.int64)
 
     @property
     def tokens(self) -> Array:
@@ -88,11 +91,9 @@ class Replay:
             signals={s: v[row, :length] for s, v in self.signals.items() if self.since[s] < length},
         )
 
-    def _choose(self, prompt: int) -> int:
-        recording = self.recording
-        rows = recording.rows_of(prompt)
-        done = rows[self.completed[rows]]
-        asked = recording.asked[prompt]
+    def choose(self, prompt: int, done: Array) -> int:
+        """Whom of the completed rows `done` of a prompt the selector picks."""
+        asked = self.recording.asked[prompt]
         pool = Pool(asked.prompt, [self.trajectory(int(r)) for r in done], asked.seed, _no_images)
         pick = self.strategy.selector.select(pool)
         if not 0 <= pick < len(done):

@@ -80,6 +80,17 @@ def test_regret_is_what_the_answers_lose_against_completing_everybody(hand) -> N
     assert autopsy(scripted(hand, {}), hand).regret.mean == 0.0
 
 
+def test_regret_over_steps_counts_the_endings_up_to_each_step_alone(hand) -> None:
+    # Row 5 (wrong, otherwise chosen) ends after 4 tokens: its prompt gains. Row 2 (right, otherwise
+    # chosen) after 8: its prompt loses, since row 1 is wrong.
+    found = autopsy(scripted(hand, {5: 4, 2: 8}), hand)
+    curve = found.over_steps()["regret"]
+    assert curve[:3].tolist() == [0.0] * 3
+    assert curve[3:7].tolist() == [-0.5] * 4
+    assert curve[7:].tolist() == [0.0] * 9
+    assert curve[-1] == found.regret.mean
+
+
 def test_a_policy_that_ends_nobody_has_no_precision(hand) -> None:
     data = autopsy(scripted(hand, {}), hand).summary()
     assert (data["ended"], data["precision"], data["recall"]) == (0, None, 0.0)

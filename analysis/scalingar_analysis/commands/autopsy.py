@@ -85,17 +85,17 @@ def autopsy(
 
 
 def table(found: Autopsy) -> str:
-    """Precision, recall and what was lost over steps."""
+    """Precision, recall, what was lost and regret over steps."""
     curve = found.over_steps()
     total = found.recording.grid.size
-    out = ["  tokens   ended  precision  recall    lost"]
+    out = ["  tokens   ended  precision  recall    lost  regret"]
     for point in range(1, POINTS + 1):
         at = max(1, round(point * total / POINTS)) - 1
         precision = curve["precision"][at]
         shown = "        -" if precision != precision else f"{precision:9.3f}"
         out.append(
             f"{curve['tokens'][at]:8d}{curve['ended'][at]:8d}  {shown}{curve['recall'][at]:8.3f}"
-            f"{curve['lost'][at]:8.3f}"
+            f"{curve['lost'][at]:8.3f}{curve['regret'][at]:+8.3f}"
         )
     return "\n".join(out)
 
