@@ -26,8 +26,10 @@ from scalingar_plugins.models.shapes.weights import (
     load_tokenizer,
 )
 
-#: Chosen on the validation split (MODEL_CARD.md): scale and truncation with the highest accuracy.
-PRESET = Sampling(guidance=1.5, temperature=1.0, top_k=0, top_p=0.85)
+#: Chosen on the validation split (MODEL_CARD.md): the scale with the highest accuracy, untruncated.
+#: A nucleus cuts the few per cent with which an object starts in any one place, so that objects
+#: gather at the lower edge: more of them are right, in pictures that the model was not taught.
+PRESET = Sampling(guidance=1.25, temperature=1.0, top_k=0, top_p=1.0)
 
 
 @frozen(eq=False, slots=False)
