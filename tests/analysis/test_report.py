@@ -16,6 +16,7 @@ from scalingar_analysis.report import pictures
 from scalingar_analysis.report.page import _spread, page
 from scalingar_analysis.report.viewer import events, viewer_data
 from scalingar_analysis.runs import as_run, from_examples
+from scalingar_fw.state import Grid
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,8 @@ def test_a_judged_run_has_its_comparison_and_its_figures(complete):
 
 
 def test_a_hundred_prompts_of_the_size_of_shapes_stay_below_ten_megabytes(generations):
-    """Eight candidates of 144 tokens and 48 x 48 pixels of noise, which no PNG can make smaller."""
+    """Eight candidates of 144 tokens and 48 x 48 pixels, half of them noise that no PNG can pack:
+    more than pictures of shapes take."""
     (one,) = as_run(generations[0]).examples()
     noise = np.random.default_rng(0)
     trajectories = []
@@ -127,7 +129,11 @@ def test_a_hundred_prompts_of_the_size_of_shapes_stay_below_ten_megabytes(genera
             evolve(first, candidate=k, tokens=np.zeros(144, np.int64), signals=values)
         )
     decoded = evolve(one.decoded, trajectories=trajectories, chosen=[0], total_tokens=144, n=8)
-    from scalingar_fw.state import Grid
+
+    def picture():
+        pixels = np.zeros((48, 48, 3), np.uint8)
+        pixels[:24] = noise.integers(0, 256, (24, 48, 3))
+        return pixels
 
     examples = [
         evolve(
@@ -135,14 +141,14 @@ def test_a_hundred_prompts_of_the_size_of_shapes_stay_below_ten_megabytes(genera
             decoded=decoded,
             grid=Grid(12, 12),
             item=i,
-            pictures={k: noise.integers(0, 256, (48, 48, 3), dtype=np.uint8) for k in range(8)},
+            pictures={k: picture() for k in range(8)},
         )
         for i in range(100)
     ]
     text = page(from_examples(examples))
     assert len(text.encode()) < 10 * 10**6
     shown = len(data_of(text)["examples"])
-    assert shown == 100 or f"{shown} of 100 are shown" in text
+    assert shown == 100
 
 
 def test_beyond_its_budget_prompts_are_sampled_evenly_and_it_says_so(complete):
