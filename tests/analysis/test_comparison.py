@@ -252,6 +252,26 @@ def test_a_complete_pool_gives_a_ladder_and_others_do_not():
     assert used["used"] + used["dropped"] == 12
 
 
+def test_the_gap_to_the_oracle_is_taken_at_a_strategys_own_budget():
+    make = lambda _: default_registry().get("strategy", "base")()  # noqa: E731
+    pool, cut = arm("best-of-n", 4, 1), arm("cut", 4, 2, pruned=1, right=0.8)
+    data = compare([arm("base", 1), pool, cut], make=make)
+    row = next(r for r in data["gaps"] if r["strategy"] == "cut")
+    assert row["k"] == pytest.approx(51 / 16) and row["pool"] == "best-of-n (n=4)"
+    scores = np.stack([pool.cells[i, 0].scores for i in range(ITEMS)])
+    # Three of four candidates, and all four: by counting subsets.
+    three = np.mean([np.delete(scores, gone, 1).max(1) for gone in range(4)], axis=0)
+    way = 51 / 16 - 3
+    best = task_mean((1 - way) * three + way * scores.max(1), TASKS)
+    alone = task_mean(scores.mean(1), TASKS)
+    assert row["oracle"] == pytest.approx(best) and row["random"] == pytest.approx(alone)
+    ours = task_mean(answers(cut), TASKS)
+    assert row["closed"]["mean"] == pytest.approx((ours - alone) / (best - alone))
+    assert row["closed"]["low"] < row["closed"]["mean"] < row["closed"]["high"]
+    assert {r["strategy"] for r in data["gaps"]} == {"best-of-n", "cut"}  # base is one sample
+    assert "oracle there" in render.text(data)
+
+
 def test_strategies_that_compare_candidates_get_no_ladder_even_if_all_are_complete():
     make = lambda _: default_registry().get("strategy", "scalingar")()  # noqa: E731
     assert not compare([arm("scalingar", 4)], make=make)["ladders"]

@@ -15,8 +15,8 @@ from scalingar_analysis.reproduce.verdicts import Interval, best_value, share, s
 from scalingar_analysis.resampling import Groups, bootstrap
 from scalingar_analysis.tables import render
 from scalingar_analysis.tables.arms import Arm, oracle_of
-from scalingar_analysis.tables.comparison import Frame
 from scalingar_analysis.tables.costs import cost_of
+from scalingar_analysis.tables.frame import Frame
 from scalingar_analysis.tables.pools import pool_of
 from scalingar_analysis.tables.render import ci, engineering, fixed, percent
 from scalingar_fw.result import Array
@@ -74,10 +74,8 @@ class Study:
 
     def per_item(self, arm: Arm) -> Array:
         """Tokens of each item, the mean over its seeds."""
-        place = {item: i for i, item in enumerate(self.frame.items)}
-        index = np.array([place[item] for item, _ in self.frame.keys])
-        tokens = np.array([float(arm.cells[key].tokens) for key in self.frame.keys])
-        return np.asarray(np.bincount(index, tokens) / np.bincount(index))
+        tokens = [float(arm.cells[key].tokens) for key in self.frame.keys]
+        return self.frame.by_item(np.array(tokens))
 
 
 def overall(study: Study) -> Section:

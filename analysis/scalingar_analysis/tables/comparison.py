@@ -6,57 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from attrs import frozen
 
-from scalingar_analysis.intervals import Estimate, estimate
+from scalingar_analysis.intervals import estimate
 from scalingar_analysis.matched import Point, at_budget, pareto
-from scalingar_analysis.paired import Difference, difference, holm
+from scalingar_analysis.paired import Difference, holm
 from scalingar_analysis.signal_quality import risk_coverage
-from scalingar_analysis.tables.arms import Arm, Key, in_common
+from scalingar_analysis.tables.arms import Arm
 from scalingar_analysis.tables.costs import AXES, Cost, cost_of
+from scalingar_analysis.tables.frame import Frame
 from scalingar_analysis.tables.plain import interval, number
-from scalingar_analysis.tables.pools import ladders
+from scalingar_analysis.tables.pools import gaps, ladders, widest_pools
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.result import Array
 from scalingar_fw.strategy import Strategy
 
 #: Baselines where none is named, as far as they are there.
 BASELINES = ("base", "best-of-n")
-
-
-@frozen(eq=False)
-class Frame:
-    """The cells that all arms have, as items: `values(arm) [items]` means over seeds."""
-
-    keys: tuple[Key, ...]
-    items: tuple[int, ...]
-    tasks: tuple[str, ...]
-    clusters: tuple[str, ...]
-
-    @classmethod
-    def of(cls, arms: Sequence[Arm]) -> Frame:
-        keys = in_common(arms)
-        items = sorted({item for item, _ in keys})
-        some = {item: arms[0].cells[item, seed] for item, seed in keys}
-        return cls(
-            tuple(keys),
-            tuple(items),
-            tuple(some[i].task for i in items),
-            tuple(some[i].cluster for i in items),
-        )
-
-    def values(self, arm: Arm) -> Array:
-        """Each item's success, the mean over its seeds."""
-        place = {item: i for i, item in enumerate(self.items)}
-        index = np.array([place[item] for item, _ in self.keys])
-        scores = np.array([arm.cells[key].score for key in self.keys])
-        return np.bincount(index, scores) / np.bincount(index)
-
-    def estimate(self, values: Array, level: float) -> Estimate:
-        return estimate(values, self.tasks, self.clusters, level=level)
-
-    def difference(self, values: Array, baseline: Array, level: float) -> Difference:
-        return difference(values, baseline, self.tasks, self.clusters, level=level)
 
 
 def compare(
@@ -89,6 +54,7 @@ def compare(
     chosen = list(baselines) or [b for b in BASELINES if b in labels] or labels[:1]
     values = {id(a): frame.values(a) for a in arms}
     costs = {id(a): cost_of(a, frame.keys) for a in arms}
+    pools = [] if make is None else widest_pools(arms, frame.keys, make)
     missing = [
         {"strategy": a.label, "n": a.n, "cells": len(frame.keys), "of": len(a.cells)}
         for a in arms
@@ -107,7 +73,8 @@ def compare(
         "differences": _differences(arms, chosen, frame, values, level, resolution),
         "fronts": _fronts(arms, frame, values, costs),
         "matched": _matched(arms, chosen, frame, values, costs, level),
-        "ladders": [] if make is None else ladders(arms, frame.keys, level, make),
+        "ladders": ladders(pools, frame.keys, level),
+        "gaps": gaps(arms, pools, frame, values, costs, level),
         "notes": _notes(arms, frame, missing, costs),
     }
 

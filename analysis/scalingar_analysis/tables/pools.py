@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 
 from scalingar_analysis.ladder import check_independent, ladder
+from scalingar_analysis.resampling import bootstrap
 from scalingar_analysis.signal_quality import auroc
 from scalingar_analysis.tables.arms import SIGNALS, Arm, Key, complete
+from scalingar_analysis.tables.costs import Cost
+from scalingar_analysis.tables.frame import Frame
 from scalingar_analysis.tables.plain import interval, number
 from scalingar_fw.errors import ScalingarError
+from scalingar_fw.result import Array
 from scalingar_fw.strategy import Strategy
 
 
-def ladders(
-    arms: Sequence[Arm],
-    keys: Sequence[Key],
-    level: float,
-    make: Callable[[Mapping[str, Any]], Strategy],
-) -> list[dict[str, Any]]:
-    """One for each way of drawing candidates: strategies that differ in their selector share a
+def widest_pools(
+    arms: Sequence[Arm], keys: Sequence[Key], make: Callable[[Mapping[str, Any]], Strategy]
+) -> list[Arm]:
+    """One arm for each way of drawing candidates: strategies that differ in their selector share a
     pool, and the widest one serves all smaller n."""
     from scalingar_fw.composition import canonical
 
@@ -39,7 +40,62 @@ def ladders(
         name = canonical({**drawn, "model": arm.config.get("model_hash")})
         if name not in widest or arm.n > widest[name].n:
             widest[name] = arm
-    return [pool_of(arm, keys, level) for arm in widest.values()]
+    return list(widest.values())
+
+
+def ladders(pools: Sequence[Arm], keys: Sequence[Key], level: float) -> list[dict[str, Any]]:
+    """The oracle ladder of each pool."""
+    return [pool_of(arm, keys, level) for arm in pools]
+
+
+def gaps(
+    arms: Sequence[Arm],
+    pools: Sequence[Arm],
+    frame: Frame,
+    values: Mapping[int, Array],
+    costs: Mapping[int, Cost],
+    level: float,
+) -> list[dict[str, Any]]:
+    """How much of the way from one sample to the oracle at its own budget each arm goes.
+
+    The budget is k = tokens / T complete candidates; pass@k comes from the widest pool of plain
+    samples (constant guidance), without bias, and lies between whole k in a straight line. Arms
+    with a budget of one sample, or beyond the pool, have no row.
+    """
+    plain = [a for a in pools if a.part("guidance") == "constant"]
+    if not plain:
+        return []
+    pool = max(plain, key=lambda a: a.n)
+    scores = np.stack([pool.cells[key].scores for key in frame.keys])
+    tasks, clusters = ([getattr(pool.cells[k], n) for k in frame.keys] for n in ("task", "cluster"))
+    rungs = ladder(scores, {}, tasks, clusters, ks=[1], draws=1)
+    alone = frame.by_item(scores.mean(1))
+    rows = []
+    for arm in arms:
+        k = costs[id(arm)].tokens / arm.total
+        if arm.oracle or not 1 < k <= pool.n:
+            continue
+        best = frame.by_item(rungs.oracle_for(k))
+        found = bootstrap(
+            np.stack([values[id(arm)], alone, best], axis=1),
+            frame.groups,
+            lambda m: (m[..., 0] - m[..., 1]) / (m[..., 2] - m[..., 1]),
+            level=level,
+        )
+        share = dict(zip(("mean", "low", "high"), map(number, found), strict=True))
+        rows.append(
+            {
+                "strategy": arm.label,
+                "n": arm.n,
+                "k": k,
+                "pool": pool.name,
+                "random": frame.estimate(alone, level).mean,
+                "oracle": frame.estimate(best, level).mean,
+                "accuracy": frame.estimate(values[id(arm)], level).mean,
+                "closed": share,
+            }
+        )
+    return rows
 
 
 def pool_of(arm: Arm, keys: Sequence[Key], level: float = 0.95) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def tables(data: Mapping[str, Any]) -> list[Table]:
         _differences(data),
         _matched(data),
         _fronts(data),
+        _gaps(data),
         _risk(data),
     ]
     for pool in data["ladders"]:
@@ -147,6 +148,20 @@ def _fronts(data: Mapping[str, Any]) -> Table:
         for axis, arms in data["fronts"].items()
     ]
     return "Pareto fronts: nothing here is both cheaper and better", ["cost", "on the front"], rows
+
+
+def _gaps(data: Mapping[str, Any]) -> Table:
+    rows = [
+        [
+            r["strategy"], str(r["n"]), f"{r['k']:.2f}", fixed(r["random"], 3),
+            fixed(r["accuracy"], 3), fixed(r["oracle"], 3), ci(r["closed"], 2),
+        ]
+        for r in data["gaps"]
+    ]  # fmt: skip
+    columns = ["strategy", "n", "tokens / T", "one sample", "accuracy", "oracle there", "closed"]
+    pool = data["gaps"][0]["pool"] if rows else ""
+    title = f"From one sample to the oracle at a strategy's own budget, pass@k from {pool}"
+    return title, columns, rows
 
 
 def _risk(data: Mapping[str, Any]) -> Table:
