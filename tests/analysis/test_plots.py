@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -105,6 +108,12 @@ def test_a_legend_lies_outside_of_the_data(kind, complete):
             min(box.y1, data.y1) - max(box.y0, data.y0),
         )
         assert min(overlap) <= 1
+
+
+def test_the_gallery_shows_every_kind_with_a_command_that_exists():
+    gallery = Path(__file__).parents[2] / "docs" / "gallery.md"
+    named = set(re.findall(r"--kind ([a-z]+)", gallery.read_text(encoding="utf-8")))
+    assert named == set(KINDS)
 
 
 # --- style -------------------------------------------------------------------------------------
