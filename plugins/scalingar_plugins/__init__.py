@@ -90,6 +90,12 @@ def scalingar_register(registry: Registry) -> None:
     )
     add(
         "confidence",
+        "surprise",
+        _HERE + "confidence.likelihood:SurpriseConfidence",
+        "log-probability of the chosen tokens less its expectation",
+    )
+    add(
+        "confidence",
         "entropy",
         _HERE + "confidence.likelihood:EntropyConfidence",
         "1 - H_t: nothing smoothed, nothing fused",

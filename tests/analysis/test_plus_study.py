@@ -15,7 +15,11 @@ from scalingar_fw.noise import Prompt
 from scalingar_fw.state import Grid
 from scalingar_fw.strategy import FinalConfidence, Strategy
 from scalingar_fw.testing.reference import ReferenceModel
-from scalingar_plugins.confidence.likelihood import LogProbConfidence, PmiConfidence
+from scalingar_plugins.confidence.likelihood import (
+    LogProbConfidence,
+    PmiConfidence,
+    SurpriseConfidence,
+)
 from scalingar_plugins.termination.halving import SuccessiveHalving
 
 MODEL = ReferenceModel(vocab_size=9, grid=Grid(4, 5))
@@ -30,6 +34,7 @@ PROMPTS = [Prompt("a"), Prompt("b"), Prompt("c")]
         ("log-prob", LogProbConfidence(total=True)),
         ("log-prob (guided)", LogProbConfidence("guided", total=True)),
         ("pmi", PmiConfidence(total=True)),
+        ("surprise", SurpriseConfidence(total=True)),
     ],
 )
 def test_halving_simulated_on_complete_candidates_is_what_a_decode_does(

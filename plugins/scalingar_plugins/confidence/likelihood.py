@@ -13,7 +13,7 @@ from torch import Tensor
 from scalingar_fw.params import param
 from scalingar_fw.protocols import Context, Estimator, Step
 from scalingar_fw.signals import Signals
-from scalingar_fw.state import Chosen, Confidence
+from scalingar_fw.state import Chosen, Confidence, candidate_field
 
 UNDER = ("conditional", "guided")
 
@@ -73,6 +73,45 @@ class PmiConfidence(Estimator):
         now = chosen.log_prob_cond - chosen.log_prob_uncond
         value = state + now if self.total else torch.lerp(state, now, 1.0 / (step.index + 1))
         return Confidence.of(value), value
+
+
+@frozen(eq=False)
+class SurpriseState:
+    """`value [N]`: C so far; `entropy [N]`: this step's, until the token is known."""
+
+    value: Tensor = candidate_field()
+    entropy: Tensor = candidate_field()
+
+
+@frozen
+class SurpriseConfidence(Estimator):
+    """C_t: mean or summed log-probability of the tokens chosen so far, less what was to be expected
+    of it: log p_c(x) + H(p_c), in nats; 0 before the first.
+
+    A draw from p_c has expectation 0 whatever it draws, so a picture with more objects (and more
+    undecided places) is not held against a candidate, as it is by the log-probability alone; tokens
+    that were improbable where the model was sure are.
+    """
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"confidence": (-math.inf, math.inf)}
+
+    total: bool = param(False, "the sum over tokens in place of their mean")
+
+    def init(self, context: Context) -> SurpriseState:
+        return SurpriseState(context.full(0.0), context.full(0.0))
+
+    def update(
+        self, state: SurpriseState, signals: Signals, step: Step
+    ) -> tuple[Confidence, SurpriseState]:
+        return Confidence.of(state.value), SurpriseState(state.value, signals.entropy_nats)
+
+    def commit(
+        self, state: SurpriseState, confidence: Confidence, chosen: Chosen, step: Step
+    ) -> tuple[Confidence, SurpriseState]:
+        now = chosen.log_prob_cond + state.entropy
+        before = state.value
+        value = before + now if self.total else torch.lerp(before, now, 1.0 / (step.index + 1))
+        return Confidence.of(value), SurpriseState(value, state.entropy)
 
 
 @frozen

@@ -11,7 +11,11 @@ from scalingar_fw.sampling import Sampling
 from scalingar_fw.state import Grid
 from scalingar_fw.strategy import Strategy
 from scalingar_fw.testing.reference import ReferenceModel
-from scalingar_plugins.confidence.likelihood import LogProbConfidence, PmiConfidence
+from scalingar_plugins.confidence.likelihood import (
+    LogProbConfidence,
+    PmiConfidence,
+    SurpriseConfidence,
+)
 
 MODEL = ReferenceModel(vocab_size=7, grid=Grid(3, 4))
 
@@ -26,6 +30,7 @@ def _pmi(signals: dict[str, np.ndarray]) -> np.ndarray:
     [
         (LogProbConfidence, lambda s: s["log_prob_cond"].astype(np.float64)),
         (PmiConfidence, _pmi),
+        (SurpriseConfidence, lambda s: s["log_prob_cond"].astype(np.float64) + s["entropy_nats"]),
     ],
 )
 def test_confidence_is_the_running_sum_or_mean_of_the_chosen_tokens(
