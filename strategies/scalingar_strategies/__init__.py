@@ -30,6 +30,12 @@ def scalingar_register(registry: Registry) -> None:
     )
     add(
         "strategy",
+        "scalingar-plus",
+        _HERE + "scalingar_plus:scalingar_plus",
+        "successive halving by surprise: the signal and policy that measured best",
+    )
+    add(
+        "strategy",
         "scalingar-termination",
         _HERE + "variants:scalingar_termination",
         "ScalingAR without its guidance scheduler",
