@@ -13,7 +13,15 @@ from attrs import evolve
 from scalingar_analysis.intervals import task_mean
 from scalingar_analysis.paired import difference, holm
 from scalingar_analysis.tables import render
-from scalingar_analysis.tables.arms import Arm, cells_of, complete, in_common, merged
+from scalingar_analysis.tables.arms import (
+    Arm,
+    cells_of,
+    complete,
+    in_common,
+    judged,
+    merged,
+    oracle_of,
+)
 from scalingar_analysis.tables.comparison import baseline_for, compare
 from scalingar_analysis.tables.costs import cost_of
 from scalingar_fw.errors import ScalingarError
@@ -250,6 +258,18 @@ def test_a_complete_pool_gives_a_ladder_and_others_do_not():
     assert "mean_kl" not in pool["auroc"] and "confidence" not in pool["auroc"]  # constant; absent
     used = pool["auroc"]["-mean_entropy"]
     assert used["used"] + used["dropped"] == 12
+
+
+def test_where_the_answers_alone_were_judged_there_is_no_ladder_and_no_oracle():
+    make = lambda _: default_registry().get("strategy", "base")()  # noqa: E731
+    pool = arm("best-of-n", 4, 1)
+    assert judged(pool.cells.values()) and compare([pool], make=make)["ladders"]
+    best = oracle_of(pool)
+    assert best.oracle and all(best.cells[k].score == max(c.scores) for k, c in pool.cells.items())
+    for cell in pool.cells.values():
+        cell.scores[1:] = np.nan
+    data = compare([pool], make=make)
+    assert not judged(pool.cells.values()) and not data["ladders"] and not data["gaps"]
 
 
 def test_the_gap_to_the_oracle_is_taken_at_a_strategys_own_budget():

@@ -14,12 +14,17 @@ from scalingar_analysis.reproduce import paper, sweeps
 from scalingar_analysis.reproduce.verdicts import Interval, best_value, share, span, verdict
 from scalingar_analysis.resampling import Groups, bootstrap
 from scalingar_analysis.tables import render
-from scalingar_analysis.tables.arms import Arm, oracle_of
+from scalingar_analysis.tables.arms import Arm, judged, oracle_of
 from scalingar_analysis.tables.costs import cost_of
 from scalingar_analysis.tables.frame import Frame
 from scalingar_analysis.tables.pools import pool_of
 from scalingar_analysis.tables.render import ci, engineering, fixed, percent
 from scalingar_fw.result import Array
+
+#: Where the evaluator judged the answers alone.
+UNJUDGED = (
+    "Nothing to say: it needs a score for every candidate, and the answers alone were judged."
+)
 
 
 @frozen
@@ -82,7 +87,8 @@ def overall(study: Study) -> Section:
     """Table 1."""
     base = study.arm("base")
     rows, sentences = [], []
-    for arm in [*study.arms, *(oracle_of(a) for a in study.arms if a.label == "best-of-n")]:
+    whole = [a for a in study.arms if a.label == "best-of-n" and judged(a.cells.values())]
+    for arm in [*study.arms, *map(oracle_of, whole)]:
         changes = [r.change(arm.label) for r in paper.OVERALL]
         known = [c for c in changes if c is not None and arm.label != "base"]
         ours = study.change(arm, base)
@@ -247,6 +253,8 @@ def width(arms: Sequence[Arm]) -> Section:
 
 def ladder(arm: Arm) -> Section:
     """Random, selected and oracle at each k, from the complete pool of best-of-n."""
+    if not judged(arm.cells.values()):
+        return Section("ladder", sweeps.EXPERIMENTS["ladder"], [], [], [UNJUDGED])
     pool = pool_of(arm, sorted(arm.cells))
     title, columns, rows = render.ladder_table(pool)
     quality = [f"`{name}` {ci({**q, 'mean': q['value']}, 2)}" for name, q in pool["auroc"].items()]

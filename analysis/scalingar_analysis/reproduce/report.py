@@ -11,7 +11,7 @@ from attrs import asdict
 from scalingar_analysis.reproduce import findings, robustness, signals, sweeps
 from scalingar_analysis.reproduce.findings import Section, Study
 from scalingar_analysis.reproduce.sweeps import Plan
-from scalingar_analysis.tables.arms import Arm, arms_of
+from scalingar_analysis.tables.arms import Arm, arms_of, judged
 from scalingar_analysis.tables.render import markdown_table
 from scalingar_fw.experiments import open_store
 
@@ -53,6 +53,9 @@ def sections(out: Path, plan: Plan, names: Sequence[str], n: int) -> list[Sectio
     if "signals" in names:
         store = open_store(out / f"{plan.studied}-signals")
         (arm,) = (a for a in arms_of(store) if (a.label, a.n) == (sweeps.WATCHED, n))
+        if not judged(arm.cells.values()):
+            title = sweeps.EXPERIMENTS["signals"]
+            return [*built, Section("signals", title, [], [], [findings.UNJUDGED])]
         pools = f"{len(arm.cells)} complete pools of {n}, split {plan.studied}"
         built.append(signals.section(signals.quality(store, arm), pools))
     return built
@@ -95,6 +98,7 @@ def markdown(built: Sequence[Section], about: dict[str, Any], command: str) -> s
         f"```text\n{command}\n```",
     ]
     for s in built:
-        parts.append(f"## {s.title}\n\n{markdown_table(s.columns, s.rows)}")
+        parts.append(f"## {s.title}")
+        parts += [markdown_table(s.columns, s.rows)] if s.rows else []
         parts += ["\n".join(f"- {line}" for line in s.sentences)] if s.sentences else []
     return "\n\n".join(parts) + "\n"

@@ -149,8 +149,14 @@ def complete(cells: Iterable[Cell]) -> bool:
     return all(set(c.ended) == {done} and not c.forks for c in cells)
 
 
+def judged(cells: Iterable[Cell]) -> bool:
+    """Whether every candidate has a score, not the answers alone (as official evaluators give)."""
+    return all(np.isfinite(c.scores).all() for c in cells)
+
+
 def oracle_of(arm: Arm) -> Arm:
-    """What the judge itself would pick of an arm's candidates: an upper bound, and no method."""
+    """What the judge itself would pick of an arm's candidates, all of them judged: an upper bound,
+    and no method."""
     cells = {k: evolve(c, score=float(np.nanmax(c.scores))) for k, c in arm.cells.items()}
     return evolve(arm, label=f"oracle of {arm.label}", oracle=True, cells=cells)
 

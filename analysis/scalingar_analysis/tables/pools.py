@@ -10,7 +10,7 @@ import numpy as np
 from scalingar_analysis.ladder import check_independent, ladder
 from scalingar_analysis.resampling import bootstrap
 from scalingar_analysis.signal_quality import auroc
-from scalingar_analysis.tables.arms import SIGNALS, Arm, Key, complete
+from scalingar_analysis.tables.arms import SIGNALS, Arm, Key, complete, judged
 from scalingar_analysis.tables.costs import Cost
 from scalingar_analysis.tables.frame import Frame
 from scalingar_analysis.tables.plain import interval, number
@@ -28,7 +28,8 @@ def widest_pools(
 
     widest: dict[str, Arm] = {}
     for arm in arms:
-        if arm.n < 2 or not complete(arm.cells[key] for key in keys):
+        cells = [arm.cells[key] for key in keys]
+        if arm.n < 2 or not complete(cells) or not judged(cells):
             continue
         try:
             check_independent(make(arm.strategy))
