@@ -125,7 +125,9 @@ def _profile(axis: str) -> Callable[[Run, Options, Axes | None], Axes]:
 def _outcomes(run: Run, o: Options, ax: Axes | None) -> Axes:
     """Of scored candidates by correctness, else by how each ended."""
     table = run.table()
-    inside = table["strategy"] == o.strategy if o.strategy else np.ones(len(table["n"]), bool)
+    inside = table["confidence"] != 0.5  # what strategies say that estimate none
+    if o.strategy is not None:
+        inside &= table["strategy"] == o.strategy
     score, confidence = table["score"][inside], table["confidence"][inside]
     if np.isfinite(score).any():
         groups = {"correct": confidence[score > 0.5], "incorrect": confidence[score <= 0.5]}
@@ -143,7 +145,8 @@ def _auroc(run: Run, o: Options, ax: Axes | None) -> Axes:
     wanted = [*dict.fromkeys((*SIGNALS, "confidence"))]
     tables = comparing.signal_tables(examples, wanted)
     if "entropy" in tables:  # so that above 0.5 always means useful
-        tables["- entropy"] = -tables.pop("entropy")
+        tables["negative entropy"] = -tables.pop("entropy")
+    tables = {name: t for name, t in tables.items() if np.ptp(t) > 0}  # a neutral confidence
     found = auroc_over_steps(tables, scores, clusters, fractions=shares.tolist())
     curves = {f"mean {name}": [mean for mean, _ in row] for name, row in found.items()}
     return ranking.plot_auroc(curves, shares, ax)

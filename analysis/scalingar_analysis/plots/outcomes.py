@@ -87,10 +87,11 @@ def plot_calibration(
     data, right = data[known], (right[known] > 0.5).astype(np.float64)
     if not len(data):
         raise ScalingarError("No image has both a confidence and a score: was the run judged?")
-    ax = axes_or_new(ax, 4.0, 3.4)
+    ax = axes_or_new(ax, 5.0, 2.8)
     colours = palette_of(ax)
     order = np.argsort(data, kind="stable")
-    parts = [p for p in np.array_split(order, min(bins, len(order))) if len(p)]
+    # Fewer than eight images make no share.
+    parts = np.array_split(order, max(1, min(bins, len(order) // 8)))
     x = np.array([data[p].mean() for p in parts])
     y = np.array([right[p].mean() for p in parts])
     low, high = zip(*(wilson(int(right[p].sum()), len(p)) for p in parts), strict=True)

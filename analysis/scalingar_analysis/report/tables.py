@@ -17,7 +17,8 @@ escape = html.escape
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
     """A table of plain text; columns after the first are numbers. It scrolls sideways by itself."""
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    # Not a <caption>: that would be as wide as the table, and cut off on a phone.
+    said = f'<p class="caption">{escape(caption)}</p>' if caption else ""
     cells = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
     body = "".join(
         "<tr>"
@@ -27,8 +28,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "")
         for row in rows
     )
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or head[0])}">'
-        f"<table>{said}<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'{said}<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or head[0])}">'
+        f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -93,7 +94,7 @@ def _confidence(example: Example) -> str:
 
 def gallery_entry(example: Example, place: int) -> str:
     """All candidates of a prompt under one strategy; the viewer takes its images from here."""
-    cards = []
+    cards, missing = [], []
     for c in sorted(example.candidates, key=lambda c: (not c.chosen, not c.completed, c.id)):
         words = [f"#{c.id}"]
         if c.chosen:
@@ -105,18 +106,19 @@ def gallery_entry(example: Example, place: int) -> str:
         kinds = ["answer" if c.chosen else "", "" if c.completed else "ended"]
         picture = c.image
         if picture is None:
-            shown = '<div class="missing">not saved</div>'
-        else:
-            alt = f"Candidate {c.id} for: {example.prompt.label}"
-            shown = f'<img id="image-{place}-{c.id}" src="{data_uri(picture)}" alt="{escape(alt)}">'
+            missing.append(", ".join(words))
+            continue
+        alt = f"Candidate {c.id} for: {example.prompt.label}"
+        shown = f'<img id="image-{place}-{c.id}" src="{data_uri(picture)}" alt="{escape(alt)}">'
         title = "" if c.completed else f' title="{escape(c.reason)}"'
         cards.append(
             f'<figure class="{" ".join(k for k in kinds if k)}"{title}>{shown}'
             f"<figcaption>{escape(', '.join(words))}</figcaption></figure>"
         )
+    rest = f"<p>Images not saved: {escape('; '.join(missing))}.</p>" if missing else ""
     said = f"{example.strategy}, n = {example.n}, seed {example.config.seed}"
     return (
         f'<div class="variant"><p>{escape(said)} '
         f'<button type="button" class="open" data-example="{place}">Show over time</button></p>'
-        f'<div class="images">{"".join(cards)}</div></div>'
+        f'<div class="images">{"".join(cards)}</div>{rest}</div>'
     )
