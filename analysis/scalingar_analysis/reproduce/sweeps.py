@@ -103,12 +103,12 @@ def sweeps(plan: Plan, names: Sequence[str], n: int) -> list[tuple[str, dict[str
         wanted = {"strategies": list(strategies), "n": [n], "record": False}
         out.append((store, {"split": split, **wanted, **more}))
 
-    if {"overall", "cost", "channels", "policies", "ladder"} & set(names):
+    if {"overall", "cost", "ladder"} & set(names):
         add(plan.split, plan.split, [base, *METHODS])
     if "channels" in names:
-        add(plan.split, plan.split, ["scalingar", *CHANNELS])
+        add(plan.split, plan.split, [base, "scalingar", *CHANNELS])
     if "policies" in names:
-        add(plan.split, plan.split, ["scalingar", *POLICIES])
+        add(plan.split, plan.split, [base, "scalingar", *POLICIES])
     if "width" in names:
         widths = [2**i for i in range((2 * n).bit_length()) if 2**i <= 2 * n]
         add(plan.split, plan.split, [base, "best-of-n", "scalingar"], n=widths)

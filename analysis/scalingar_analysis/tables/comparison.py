@@ -260,7 +260,7 @@ def _notes(
     lonely = [t for t in dict.fromkeys(frame.tasks) if _clusters(frame, t) < 2]
     if lonely:
         notes.append(
-            f"No intervals: {', '.join(lonely)} has a single cluster, whose spread is not known. "
+            f"No intervals: one cluster only in {', '.join(lonely)}, so the spread is not known. "
             "Use a larger limit."
         )
     if any(a.oracle for a in arms):
