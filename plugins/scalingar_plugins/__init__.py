@@ -147,7 +147,7 @@ def scalingar_register(registry: Registry) -> None:
     )
     add(
         "termination",
-        "halving",
+        "successive-halving",
         _HERE + "termination.halving:SuccessiveHalving",
         "successive halving: at a few fixed steps only the best share goes on",
     )
