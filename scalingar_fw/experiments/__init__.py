@@ -14,21 +14,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scalingar_fw.experiments.driver import run_sweep as run_sweep
     from scalingar_fw.experiments.store import Pool as Pool
     from scalingar_fw.experiments.store import Store as Store
     from scalingar_fw.experiments.store import UnitRecord as UnitRecord
     from scalingar_fw.experiments.store import open_store as open_store
+    from scalingar_fw.experiments.sweep import Sweep as Sweep
+    from scalingar_fw.experiments.sweep import make_sweep as make_sweep
+    from scalingar_fw.experiments.sweep import parse_sweep as parse_sweep
+    from scalingar_fw.experiments.sweep import read_sweep as read_sweep
     from scalingar_fw.experiments.unit import Unit as Unit
 
 _HOMES = {
     "Pool": "store",
     "Store": "store",
+    "Sweep": "sweep",
     "Unit": "unit",
     "UnitRecord": "store",
+    "make_sweep": "sweep",
     "open_store": "store",
+    "parse_sweep": "sweep",
+    "read_sweep": "sweep",
+    "run_sweep": "driver",
 }
 
-__all__ = ["Pool", "Store", "Unit", "UnitRecord", "open_store"]
+__all__ = [
+    "Pool",
+    "Store",
+    "Sweep",
+    "Unit",
+    "UnitRecord",
+    "make_sweep",
+    "open_store",
+    "parse_sweep",
+    "read_sweep",
+    "run_sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from scalingar_fw import PluginWarning, ScalingarError
 from scalingar_fw.experiments import open_store, work, writing
-from scalingar_fw.experiments.driver import ATTEMPTS, run_sweep
+from scalingar_fw.experiments.dispatch import ATTEMPTS
+from scalingar_fw.experiments.driver import run_sweep
 from scalingar_fw.experiments.executors import EXECUTORS, Executor, Outcome, make_executor
 from scalingar_fw.experiments.executors.inline import InlineExecutor
 from scalingar_fw.experiments.layout import Layout, describe_files
@@ -126,7 +127,7 @@ def test_hours_stop_a_sweep_between_units(bench, tmp_path, monkeypatch):
         now[0] += 1800.0
         return now[0]
 
-    monkeypatch.setattr("scalingar_fw.experiments.driver.time.time", clock)
+    monkeypatch.setattr("scalingar_fw.experiments.dispatch.time.time", clock)
     ended, _ = bench.run(tmp_path / "s", max_hours=1.9)
     assert ended.stopped == "max_hours=1.9"
     assert 0 < ended.finished < ended.units

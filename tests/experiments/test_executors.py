@@ -6,6 +6,7 @@ import gc
 import importlib
 import secrets
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,9 @@ def test_jobs_of_an_array_give_what_this_process_gives(bench, tmp_path, undistur
     assert (ended.finished, ended.failed) == (ended.units, 0)
     assert content(tmp_path / "s") == undisturbed
     assert executors_of(tmp_path / "s") == {"slurm"}
+    jobs = {int(p.name.split("_")[0]) for p in (tmp_path / "s" / "slurm").glob("*_submitted.pkl")}
+    assert jobs
+    assert not [pid for pid in jobs if Path(f"/proc/{pid}").exists()], "jobs outlived the sweep"
     gc.collect()  # as for Ray
 
 

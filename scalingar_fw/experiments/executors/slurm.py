@@ -15,6 +15,8 @@ from scalingar_fw.experiments.executors import Outcome, Task, missing_extra
 from scalingar_fw.experiments.layout import Layout
 from scalingar_fw.experiments.work import BUSY, DONE, Setup, Worker
 
+#: How long `stop` waits for processes of this machine that it asked to end.
+_GRACE_SECONDS = 10.0
 #: Units are many and small beside the wait in a queue: they are submitted all at once.
 _SLOTS = 100_000
 
@@ -45,6 +47,7 @@ class SlurmExecutor:
         self._setup: Setup | None = None
         self._open: dict[str, Task] = {}  # not yet given to any job
         self._waves: list[tuple[dict[str, Task], list[Any]]] = []
+        self._jobs: list[Any] = []  # of all waves; a job outlives its last unit's receipt
 
     def start(self, setup: Setup) -> None:
         self._setup = setup
@@ -67,6 +70,7 @@ class SlurmExecutor:
                 mine = calls[start:] + calls[:start]
                 jobs.append(self._executor.submit(_job, self._setup.to_data(), mine, str(number)))
         self._waves.append((wave, jobs))
+        self._jobs.extend(jobs)
 
     def wait(self, seconds: float) -> list[Outcome]:
         if self._open:
@@ -96,11 +100,14 @@ class SlurmExecutor:
         return out
 
     def stop(self) -> None:
-        for _, jobs in self._waves:
-            for job in jobs:
-                if not job.done():
-                    job.cancel(check=False)
-        self._open, self._waves = {}, []
+        left = [job for job in self._jobs if not job.done()]
+        for job in left:
+            job.cancel(check=False)
+        if self._cluster == "local":  # these are our children: none may outlive the sweep
+            end = time.monotonic() + _GRACE_SECONDS
+            while time.monotonic() < end and not all(job.done() for job in left):
+                time.sleep(0.05)
+        self._open, self._waves, self._jobs = {}, [], []
 
 
 def _answers(jobs: Sequence[Any]) -> dict[str, Outcome]:
