@@ -94,7 +94,7 @@ def store(registry, tmp_path_factory):
             {
                 "strategy": "best-of-n",
                 "name": "halved",
-                "set": {"confidence": "log-prob", "termination": "halving"},
+                "set": {"confidence": "log-prob", "termination": "successive-halving"},
             },
         ],
     }

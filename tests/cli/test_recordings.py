@@ -15,7 +15,7 @@ HALVING = (
     "--set",
     "confidence=log-prob",
     "--set",
-    "termination=halving",
+    "termination=successive-halving",
 )
 
 NEEDS_OPTUNA = pytest.mark.skipif(
@@ -67,7 +67,7 @@ def test_replay_says_who_would_be_ended_where_and_what_that_would_cost(pool) -> 
     assert "oracle of 4" in shown.stdout
     assert " at 3" in shown.stdout, "halving begins after a sixth of 16 tokens"
     data = json.loads(pool("replay", "pool", *HALVING, "--json").stdout)
-    assert data["strategy"]["termination"]["name"] == "scalingar-fw/halving"
+    assert data["strategy"]["termination"]["name"] == "scalingar-fw/successive-halving"
     assert len(data["prompts"]) == data["count"] == 16
     for prompt in data["prompts"]:
         spent = sum(e["tokens"] for e in prompt["ended"]) + 16 * (4 - len(prompt["ended"]))
@@ -98,7 +98,7 @@ def test_replay_is_what_a_decode_of_the_same_prompts_gives(pool) -> None:
                     {
                         "strategy": "importance-sampling",
                         "name": "online",
-                        "set": {"confidence": "log-prob", "termination": "halving"},
+                        "set": {"confidence": "log-prob", "termination": "successive-halving"},
                     }
                 ],
             }

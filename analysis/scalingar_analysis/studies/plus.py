@@ -132,12 +132,13 @@ def pass_at(correct: Array, k: float) -> Array:
 
 
 def policies(n: int) -> list[SuccessiveHalving]:
-    """Schedules that end with one candidate and cost less than 38 % of N images."""
-    found = []
-    for reduction in (1.5, 2.0, 3.0, float(n)):
-        for first in (1 / 24, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3):
-            found.append(SuccessiveHalving(reduction=reduction, first_rung=first))
-    return found
+    """Schedules to compare, down to one candidate or to a pair of which the end decides."""
+    return [
+        SuccessiveHalving(reduction=reduction, first_rung=first, min_survivors=left)
+        for left in (1, 2)
+        for reduction in (1.5, 2.0, 3.0, float(n))
+        for first in (1 / 24, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3)
+    ]
 
 
 def report(pool: Pool, top: int) -> list[str]:
@@ -185,13 +186,14 @@ def report(pool: Pool, top: int) -> list[str]:
     rows.sort(key=lambda r: -r[0])
     lines += [
         "",
-        "| first rung | reduction | by | chosen by | tokens / T | accuracy | minus one sample | "
-        "share of the gap to pass@(tokens / T) |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| first rung | reduction | left | by | chosen by | tokens / T | accuracy | "
+        "minus one sample | share of the gap to pass@(tokens / T) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for _, policy, by, final, images, gain, closed, right in rows[:top]:
         lines.append(
-            f"| {policy.first_rung:.3f} | {policy.reduction:g} | {by} | {final} | {images:.2f} | "
+            f"| {policy.first_rung:.3f} | {policy.reduction:g} | {policy.min_survivors} | {by} | "
+            f"{final} | {images:.2f} | "
             f"{estimate(right, tasks, clusters)} | {gain} | {closed:.2f} |"
         )
     return lines
