@@ -32,7 +32,7 @@ def scalingar_register(registry: Registry) -> None:
         "strategy",
         "scalingar-plus",
         _HERE + "scalingar_plus:scalingar_plus",
-        "successive halving by surprise: the signal and policy that measured best",
+        "one early cut to a pair by mean log-probability: the signal and policy that measured best",
     )
     add(
         "strategy",

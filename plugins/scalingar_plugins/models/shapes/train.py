@@ -80,8 +80,8 @@ class TokenizerRecipe:
 class GeneratorRecipe:
     """How the generator is trained; ``images`` and ``decay_from`` may change on resuming."""
 
-    images: int = 230_400
-    decay_from: int = 197_000
+    images: int = 376_000
+    decay_from: int = 325_000
     warm_images: int = 3_000
     batch: int = 32
     matrix_lr: float = 0.02
