@@ -18,6 +18,11 @@ from scalingar_fw.state import Chosen, Confidence, candidate_field
 UNDER = ("conditional", "guided")
 
 
+def _so_far(before: Tensor, now: Tensor, step: Step, total: bool) -> Tensor:
+    """The sum, or the mean, over the tokens up to this step's."""
+    return before + now if total else torch.lerp(before, now, 1.0 / (step.index + 1))
+
+
 @frozen
 class LogProbConfidence(Estimator):
     """C_t: mean or summed log-probability (nats) of the tokens chosen so far; 0 before the first.
@@ -43,7 +48,7 @@ class LogProbConfidence(Estimator):
         self, state: Tensor, confidence: Confidence, chosen: Chosen, step: Step
     ) -> tuple[Confidence, Tensor]:
         now = chosen.log_prob_guided if self.under == "guided" else chosen.log_prob_cond
-        value = state + now if self.total else torch.lerp(state, now, 1.0 / (step.index + 1))
+        value = _so_far(state, now, step, self.total)
         return Confidence.of(value), value
 
 
@@ -71,7 +76,7 @@ class PmiConfidence(Estimator):
         self, state: Tensor, confidence: Confidence, chosen: Chosen, step: Step
     ) -> tuple[Confidence, Tensor]:
         now = chosen.log_prob_cond - chosen.log_prob_uncond
-        value = state + now if self.total else torch.lerp(state, now, 1.0 / (step.index + 1))
+        value = _so_far(state, now, step, self.total)
         return Confidence.of(value), value
 
 
@@ -109,8 +114,7 @@ class SurpriseConfidence(Estimator):
         self, state: SurpriseState, confidence: Confidence, chosen: Chosen, step: Step
     ) -> tuple[Confidence, SurpriseState]:
         now = chosen.log_prob_cond + state.entropy
-        before = state.value
-        value = before + now if self.total else torch.lerp(before, now, 1.0 / (step.index + 1))
+        value = _so_far(state.value, now, step, self.total)
         return Confidence.of(value), SurpriseState(value, state.entropy)
 
 
