@@ -14,60 +14,60 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scalingar_fw.config import RunConfig as RunConfig
+    from scalingar_fw.config.run_config import RunConfig as RunConfig
     from scalingar_fw.errors import ContractError as ContractError
     from scalingar_fw.errors import PluginWarning as PluginWarning
     from scalingar_fw.errors import ScalingarError as ScalingarError
-    from scalingar_fw.generation import generate as generate
+    from scalingar_fw.generation.generate import generate as generate
     from scalingar_fw.hooks import make_hooks as make_hooks
     from scalingar_fw.hookspecs import hookimpl as hookimpl
-    from scalingar_fw.loop import decode as decode
-    from scalingar_fw.noise import Prompt as Prompt
-    from scalingar_fw.outcome import Candidate as Candidate
-    from scalingar_fw.outcome import Generation as Generation
-    from scalingar_fw.params import param as param
-    from scalingar_fw.params import part as part
-    from scalingar_fw.protocols import Context as Context
-    from scalingar_fw.protocols import Estimator as Estimator
-    from scalingar_fw.protocols import Guidance as Guidance
-    from scalingar_fw.protocols import ModelAdapter as ModelAdapter
-    from scalingar_fw.protocols import Pool as Pool
-    from scalingar_fw.protocols import Promises as Promises
-    from scalingar_fw.protocols import Sampler as Sampler
-    from scalingar_fw.protocols import Selector as Selector
-    from scalingar_fw.protocols import Step as Step
-    from scalingar_fw.protocols import Termination as Termination
-    from scalingar_fw.protocols import Verdict as Verdict
+    from scalingar_fw.decoding.loop import decode as decode
+    from scalingar_fw.decoding.noise import Prompt as Prompt
+    from scalingar_fw.generation.generation import Candidate as Candidate
+    from scalingar_fw.generation.generation import Generation as Generation
+    from scalingar_fw.decoding.params import param as param
+    from scalingar_fw.decoding.params import part as part
+    from scalingar_fw.decoding.components import Context as Context
+    from scalingar_fw.decoding.components import Estimator as Estimator
+    from scalingar_fw.decoding.components import Guidance as Guidance
+    from scalingar_fw.decoding.components import ModelAdapter as ModelAdapter
+    from scalingar_fw.decoding.components import Pool as Pool
+    from scalingar_fw.decoding.components import Promises as Promises
+    from scalingar_fw.decoding.components import Sampler as Sampler
+    from scalingar_fw.decoding.components import Selector as Selector
+    from scalingar_fw.decoding.components import Step as Step
+    from scalingar_fw.decoding.components import Termination as Termination
+    from scalingar_fw.decoding.components import Verdict as Verdict
     from scalingar_fw.registry import Registry as Registry
     from scalingar_fw.registry import load_registry as load_registry
-    from scalingar_fw.result import Decoded as Decoded
-    from scalingar_fw.result import Ledger as Ledger
-    from scalingar_fw.result import Status as Status
-    from scalingar_fw.result import Trajectory as Trajectory
-    from scalingar_fw.sampling import Sampling as Sampling
-    from scalingar_fw.signals import Signals as Signals
-    from scalingar_fw.state import Confidence as Confidence
-    from scalingar_fw.state import Proposal as Proposal
-    from scalingar_fw.state import candidate_field as candidate_field
-    from scalingar_fw.state import prompt_field as prompt_field
-    from scalingar_fw.strategy import Strategy as Strategy
-    from scalingar_fw.trace import Trace as Trace
-    from scalingar_fw.trace import read_trace as read_trace
+    from scalingar_fw.decoding.result import Decoded as Decoded
+    from scalingar_fw.decoding.result import Ledger as Ledger
+    from scalingar_fw.decoding.result import Status as Status
+    from scalingar_fw.decoding.result import Trajectory as Trajectory
+    from scalingar_fw.decoding.sampling import Sampling as Sampling
+    from scalingar_fw.decoding.signals import Signals as Signals
+    from scalingar_fw.decoding.state import Confidence as Confidence
+    from scalingar_fw.decoding.state import Proposal as Proposal
+    from scalingar_fw.decoding.state import candidate_field as candidate_field
+    from scalingar_fw.decoding.state import prompt_field as prompt_field
+    from scalingar_fw.decoding.strategy import Strategy as Strategy
+    from scalingar_fw.generation.trace import Trace as Trace
+    from scalingar_fw.generation.trace import read_trace as read_trace
 
     __version__: str
 
 #: Where each public name lives; a test holds this table and the imports above together.
 _HOMES = {
-    "config": ("RunConfig",),
+    "config.run_config": ("RunConfig",),
     "errors": ("ContractError", "PluginWarning", "ScalingarError"),
-    "generation": ("generate",),
+    "generation.generate": ("generate",),
     "hooks": ("make_hooks",),
     "hookspecs": ("hookimpl",),
-    "loop": ("decode",),
-    "noise": ("Prompt",),
-    "outcome": ("Candidate", "Generation"),
-    "params": ("param", "part"),
-    "protocols": (
+    "decoding.loop": ("decode",),
+    "decoding.noise": ("Prompt",),
+    "generation.generation": ("Candidate", "Generation"),
+    "decoding.params": ("param", "part"),
+    "decoding.components": (
         "Context",
         "Estimator",
         "Guidance",
@@ -81,12 +81,12 @@ _HOMES = {
         "Verdict",
     ),
     "registry": ("Registry", "load_registry"),
-    "result": ("Decoded", "Ledger", "Status", "Trajectory"),
-    "sampling": ("Sampling",),
-    "signals": ("Signals",),
-    "state": ("Confidence", "Proposal", "candidate_field", "prompt_field"),
-    "strategy": ("Strategy",),
-    "trace": ("Trace", "read_trace"),
+    "decoding.result": ("Decoded", "Ledger", "Status", "Trajectory"),
+    "decoding.sampling": ("Sampling",),
+    "decoding.signals": ("Signals",),
+    "decoding.state": ("Confidence", "Proposal", "candidate_field", "prompt_field"),
+    "decoding.strategy": ("Strategy",),
+    "generation.trace": ("Trace", "read_trace"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

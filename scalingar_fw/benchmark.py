@@ -15,7 +15,7 @@ import numpy as np
 from attrs import evolve, frozen
 
 from scalingar_fw.errors import ScalingarError, unknown_name
-from scalingar_fw.noise import Prompt
+from scalingar_fw.decoding.noise import Prompt
 
 if TYPE_CHECKING:
     from scalingar_fw.registry import Registry

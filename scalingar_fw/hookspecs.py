@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from scalingar_fw.events import CandidateEnd, DecodeStart, TokenEvent
+    from scalingar_fw.decoding.events import CandidateEnd, DecodeStart, TokenEvent
     from scalingar_fw.registry import Registry
-    from scalingar_fw.result import Decoded
+    from scalingar_fw.decoding.result import Decoded
 
 PROJECT = "scalingar_fw"
 hookspec = pluggy.HookspecMarker(PROJECT)

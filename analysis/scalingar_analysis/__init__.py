@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from scalingar_fw.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from scalingar_analysis.kinds import figure as figure
-    from scalingar_analysis.kinds import plot as plot
-    from scalingar_analysis.runs import open_run as open_run
+    from scalingar_analysis.plots.plot_registry import figure as figure
+    from scalingar_analysis.plots.plot_registry import plot as plot
+    from scalingar_analysis.runs.run import open_run as open_run
     from scalingar_fw.registry import Registry
 
 _HERE = "scalingar_analysis."

@@ -12,7 +12,7 @@ from scalingar_fw.hookspecs import hookimpl
 if TYPE_CHECKING:
     from scalingar_fw.registry import Registry
 
-_CORE = "scalingar_fw.strategy:"
+_CORE = "scalingar_fw.decoding.strategy:"
 _HERE = "scalingar_plugins."
 
 

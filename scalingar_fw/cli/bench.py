@@ -190,8 +190,8 @@ def bench(
 
 def _values(pairs: tuple[str, ...]) -> dict[str, Any]:
     """Executor options: numbers are numbers, the rest is text."""
-    from scalingar_fw.composition import scalar
-    from scalingar_fw.params import Rule
+    from scalingar_fw.config.serialization import scalar
+    from scalingar_fw.decoding.params import Rule
 
     given = _pairs("--executor-option", pairs, "minutes=60")
     return {k: scalar(v, Rule("", kind=float)) for k, v in given.items()}

@@ -15,7 +15,7 @@ from scalingar_fw.errors import ScalingarError
 
 if TYPE_CHECKING:
     from scalingar_fw.cli.progress import Reporter
-    from scalingar_fw.preparing import Plan
+    from scalingar_fw.generation.plan import Plan
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SEED = click.IntRange(0, 2**64 - 1)
@@ -132,10 +132,10 @@ def generate(
         reporter.phase("loading")
         share_cores()
         # torch is imported from here on
-        from scalingar_fw import saving
-        from scalingar_fw.config import read_settings
+        from scalingar_fw.generation.generate import run_folder as saving
+        from scalingar_fw.config.run_config import read_settings
         from scalingar_fw.files import check_target, new_folder
-        from scalingar_fw.preparing import prepare
+        from scalingar_fw.generation.plan import prepare
 
         if out is not None:
             check_target(out, overwrite)
@@ -223,9 +223,9 @@ def _decode(
     plan: Plan, place: Path, reporter: Reporter, many: bool, since: float, check: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """Decode and write; the document for `--json` and the summary's lines."""
-    from scalingar_fw import saving
+    from scalingar_fw.generation.generate import run_folder as saving
     from scalingar_fw.cli import summary
-    from scalingar_fw.generation import run_plan
+    from scalingar_fw.generation.generate import run_plan
 
     reporter.expect(len(plan.prompts))
     runs = run_plan(plan, [reporter], check)

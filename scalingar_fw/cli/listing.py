@@ -151,16 +151,16 @@ def _benchmark(registry: Registry, entry: Entry) -> list[str]:
 
 
 def _is_strategy(target: Any) -> bool:
-    from scalingar_fw.strategy import Strategy
+    from scalingar_fw.decoding.strategy import Strategy
 
     return isinstance(target, Strategy)
 
 
 def _settings(registry: Registry, target: Any) -> list[str]:
-    from scalingar_fw.composition import describe
-    from scalingar_fw.kinds import is_component
-    from scalingar_fw.params import rules
-    from scalingar_fw.settings import settings_of
+    from scalingar_fw.config.serialization import describe
+    from scalingar_fw.decoding.kinds import is_component
+    from scalingar_fw.decoding.params import rules
+    from scalingar_fw.config.settings import settings_of
 
     if isinstance(target, type):
         try:

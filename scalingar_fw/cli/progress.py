@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from scalingar_fw.events import CandidateEnd, DecodeStart, TokenEvent
+    from scalingar_fw.decoding.events import CandidateEnd, DecodeStart, TokenEvent
 
 #: A terminal cannot show more, and a decode step may take less than a millisecond.
 _REFRESH_SECONDS = 0.05

@@ -26,8 +26,8 @@ from scalingar_fw.experiments.layout import Layout, read_json, read_receipt, tro
 from scalingar_fw.experiments.sweep import Sweep
 from scalingar_fw.experiments.tally import Tally, bound, forecast
 from scalingar_fw.experiments.unit import Unit
-from scalingar_fw.experiments.work import BUSY, DONE, EXISTS, FAILED, LATE, Facts
-from scalingar_fw.experiments.writing import (
+from scalingar_fw.experiments.worker import BUSY, DONE, EXISTS, FAILED, LATE, Facts
+from scalingar_fw.experiments.store_writer import (
     claim_label,
     replace_json,
     replace_text,

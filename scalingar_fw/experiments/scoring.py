@@ -10,7 +10,7 @@ import numpy as np
 
 from scalingar_fw.benchmark import Benchmark, judged_elsewhere
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.experiments.judged import add_scores
+from scalingar_fw.experiments.scores import add_scores
 from scalingar_fw.experiments.store import Store, UnitRecord
 from scalingar_fw.experiments.unit import Unit
 from scalingar_fw.files import slug

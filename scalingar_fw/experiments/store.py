@@ -12,9 +12,9 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from scalingar_fw.composition import canonical
+from scalingar_fw.config.serialization import canonical
 from scalingar_fw.errors import ScalingarError, unknown_name
-from scalingar_fw.experiments.judged import read_scores, with_scores
+from scalingar_fw.experiments.scores import read_scores, with_scores
 from scalingar_fw.experiments.layout import (
     CANDIDATES,
     FORMAT,
@@ -27,10 +27,10 @@ from scalingar_fw.experiments.layout import (
     trouble,
 )
 from scalingar_fw.experiments.tables import STEP_INDEX, candidate_schema, trajectories_of
-from scalingar_fw.noise import Prompt
-from scalingar_fw.result import Trajectory
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Grid
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.result import Trajectory
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Grid
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalingar_fw.result import Status, Trajectory, frozen_array
+from scalingar_fw.decoding.result import Status, Trajectory, frozen_array
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from scalingar_fw.experiments.split import ItemResult
+    from scalingar_fw.experiments.evaluate import ItemResult
 
 #: Columns of `candidates.parquet`: name and Arrow type.
 CANDIDATE_COLUMNS = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scalingar_fw.composition import import_named
+from scalingar_fw.config.serialization import import_named
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.experiments.events import (
     Ended,

@@ -10,8 +10,8 @@ from typing import Any
 from attrs import frozen
 
 from scalingar_fw.benchmark import Item
-from scalingar_fw.composition import canonical
-from scalingar_fw.noise import Prompt
+from scalingar_fw.config.serialization import canonical
+from scalingar_fw.decoding.noise import Prompt
 
 
 @frozen(eq=False)

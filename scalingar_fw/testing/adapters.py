@@ -20,8 +20,8 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.noise import Prompt
-from scalingar_fw.state import Logits
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.state import Logits
 
 #: Tried in this order by `Subject.of`: texts of different lengths, then classes.
 _PROMPTS = (

@@ -20,11 +20,11 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.noise import Prompt, uniforms
-from scalingar_fw.protocols import Context, Step
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.signals import Signals, compute_signals, guided_logits, sanitize
-from scalingar_fw.state import Confidence, Grid, Logits, Rows
+from scalingar_fw.decoding.noise import Prompt, uniforms
+from scalingar_fw.decoding.components import Context, Step
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.signals import Signals, compute_signals, guided_logits, sanitize
+from scalingar_fw.decoding.state import Confidence, Grid, Logits, Rows
 
 #: Prompts that the embedded model reads as well, so that judges and rewards can be checked too.
 PROMPTS = (

@@ -9,8 +9,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from scalingar_fw import kinds, protocols
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.decoding import kinds
+from scalingar_fw.decoding import components as protocols
+from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.testing.cases import Case
 
 #: Components that are stepped through a case.

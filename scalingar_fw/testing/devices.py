@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from scalingar_fw.contracts import leaves
+from scalingar_fw.decoding.contracts import leaves
 from scalingar_fw.testing.cases import Case
 from scalingar_fw.testing.catalogue import STEPPING, Broken, check
 from scalingar_fw.testing.stepping import player

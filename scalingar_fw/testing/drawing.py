@@ -10,9 +10,9 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from scalingar_fw import contracts
-from scalingar_fw.protocols import Context, Step
-from scalingar_fw.state import Confidence, Rows
+from scalingar_fw.decoding import contracts
+from scalingar_fw.decoding.components import Context, Step
+from scalingar_fw.decoding.state import Confidence, Rows
 from scalingar_fw.testing.cases import CONFIDENCE_KINDS, LOGIT_KINDS, PROMPTS, Case
 from scalingar_fw.testing.catalogue import Broken, NotHere, check
 from scalingar_fw.testing.play import Player

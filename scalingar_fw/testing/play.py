@@ -14,9 +14,9 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.contracts import leaves
+from scalingar_fw.decoding.contracts import leaves
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.state import Children, Rows, take
+from scalingar_fw.decoding.state import Children, Rows, take
 from scalingar_fw.testing.cases import Move, Name, World
 
 

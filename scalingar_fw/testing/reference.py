@@ -17,9 +17,9 @@ from attrs import field, frozen
 from torch import Tensor
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.noise import Prompt
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Grid, Logits
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Grid, Logits
 
 #: History of a row (prompt, tokens so far) -> (conditional, unconditional) logits, `[V]` each.
 Rule = Callable[[Prompt, tuple[int, ...]], tuple[np.ndarray, np.ndarray]]

@@ -11,8 +11,8 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from scalingar_fw import contracts
-from scalingar_fw.state import take
+from scalingar_fw.decoding import contracts
+from scalingar_fw.decoding.state import take
 from scalingar_fw.testing.cases import Case, World
 from scalingar_fw.testing.catalogue import STEPPING, Broken, NotHere, check, fresh, scope_of
 from scalingar_fw.testing.memory import restored
@@ -26,7 +26,7 @@ def world_of(component: Any, case: Case, **how: Any) -> World:
 
 def signals_read(component: Any) -> list[str]:
     """The values of all settings called `signal`, parts included."""
-    from scalingar_fw.settings import settings_of
+    from scalingar_fw.config.settings import settings_of
 
     found = settings_of(component)
     return [v for k, (_, v) in found.items() if k.split(".")[-1] == "signal" and isinstance(v, str)]
@@ -271,7 +271,7 @@ def configuration_round_trips(kind: str, component: Any, case: Case) -> None:
     """
     import yaml
 
-    from scalingar_fw.composition import build, describe
+    from scalingar_fw.config.serialization import build, describe
     from scalingar_fw.registry import default_registry
 
     cls = type(component)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scalingar_fw.composition import build
+from scalingar_fw.config.serialization import build
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.registry import Registry, import_path
-from scalingar_fw.settings import override
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.config.settings import override
+from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.testing.catalogue import capability_of
 
 KINDS = (
@@ -80,8 +80,8 @@ def _loads(found: Any) -> bool:
 
 
 def _model(name: str, load: Any, settings: Mapping[str, Any]) -> Any:
-    from scalingar_fw.options import OWN_FLAGS, resolve_options
-    from scalingar_fw.preparing import load_adapter
+    from scalingar_fw.config.loader_options import OWN_FLAGS, resolve_options
+    from scalingar_fw.generation.plan import load_adapter
 
     own = {k: v for k, v in settings.items() if k in OWN_FLAGS}
     others = {k: v for k, v in settings.items() if k not in OWN_FLAGS}

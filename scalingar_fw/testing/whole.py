@@ -11,13 +11,13 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw import contracts
+from scalingar_fw.decoding import contracts
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.hooks import make_hooks
-from scalingar_fw.loop import Decoder, advance, decode, decode_step, retire, start
-from scalingar_fw.measure import Clock
-from scalingar_fw.recorder import Recorder
-from scalingar_fw.result import Decoded, Ledger, Status, Trajectory
+from scalingar_fw.decoding.loop import Decoder, advance, decode, decode_step, retire, start
+from scalingar_fw.decoding.timing import Clock
+from scalingar_fw.decoding.recorder import Recorder
+from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory
 from scalingar_fw.testing.cases import PROMPTS, Case
 from scalingar_fw.testing.catalogue import Broken, NotHere, check, fresh, scope_of
 from scalingar_fw.testing.play import Refused

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.decoding.strategy import Strategy
 
 
 def base() -> Strategy:

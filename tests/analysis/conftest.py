@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from scalingar_analysis.recording import Candidates, Recording
+from scalingar_analysis.recordings.recording import Candidates, Recording
 from scalingar_fw import Confidence, Estimator, Prompt, Sampling, Strategy, decode, generate
-from scalingar_fw.protocols import Termination, Verdict
-from scalingar_fw.result import Status
-from scalingar_fw.state import Grid
-from scalingar_fw.strategy import FinalConfidence
+from scalingar_fw.decoding.components import Termination, Verdict
+from scalingar_fw.decoding.result import Status
+from scalingar_fw.decoding.state import Grid
+from scalingar_fw.decoding.strategy import FinalConfidence
 from scalingar_fw.testing import ReferenceModel
 
 GRID = Grid(6, 8)
@@ -58,7 +58,7 @@ def generations():
 @pytest.fixture(scope="session")
 def complete():
     """The same prompts under two strategies that end nobody, six candidates each, with scores."""
-    from scalingar_analysis.runs import as_run, from_examples
+    from scalingar_analysis.runs.run import as_run, from_examples
 
     examples = []
     for name in ("plain", "by-margin"):

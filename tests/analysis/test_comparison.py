@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from attrs import evolve
 
-from scalingar_analysis.intervals import task_mean
-from scalingar_analysis.paired import difference, holm
+from scalingar_analysis.statistics.intervals import task_mean
+from scalingar_analysis.statistics.paired import difference, holm
 from scalingar_analysis.tables import render
 from scalingar_analysis.tables.arms import (
     Arm,

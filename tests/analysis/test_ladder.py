@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalingar_analysis.ladder import (
+from scalingar_analysis.statistics.ladder import (
     check_independent,
     ladder,
     oracle_at,

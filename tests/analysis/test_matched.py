@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalingar_analysis.matched import Point, area, at_budget, pareto
+from scalingar_analysis.statistics.matched import Point, area, at_budget, pareto
 
 
 def line(*costs):

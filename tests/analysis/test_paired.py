@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalingar_analysis.intervals import task_mean
-from scalingar_analysis.paired import difference, holm, sign_flip
-from scalingar_analysis.resampling import Groups
+from scalingar_analysis.statistics.intervals import task_mean
+from scalingar_analysis.statistics.paired import difference, holm, sign_flip
+from scalingar_analysis.statistics.resampling import Groups
 from scalingar_fw.errors import ScalingarError
 
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
 
 import scalingar_analysis
-from scalingar_analysis import comparing
-from scalingar_analysis.kinds import KINDS, figure, plot
+from scalingar_analysis.plots import comparison_data as comparing
+from scalingar_analysis.plots.plot_registry import KINDS, figure, plot
 from scalingar_analysis.plots import bands, comparison, maps, outcomes, ranking
 from scalingar_analysis.plots.confidence import plot_confidence, probations
 from scalingar_analysis.plots.live import live_of, plot_tokens
-from scalingar_analysis.runs import as_run
-from scalingar_analysis.style import (
+from scalingar_analysis.runs.run import as_run
+from scalingar_analysis.plots.style import (
     DARK,
     LIGHT,
     StandaloneFigure,
@@ -29,7 +29,7 @@ from scalingar_analysis.style import (
     save,
 )
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.state import Grid
+from scalingar_fw.decoding.state import Grid
 
 #: Kinds that show one prompt or many trajectories of any run; the others need scores.
 UNJUDGED = (

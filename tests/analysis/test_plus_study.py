@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalingar_analysis.studies.plus import PER_TOKEN, answers, halved, pass_at
-from scalingar_fw.loop import decode
-from scalingar_fw.noise import Prompt
-from scalingar_fw.state import Grid
-from scalingar_fw.strategy import FinalConfidence, Strategy
+from scalingar_fw.decoding.loop import decode
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.state import Grid
+from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
 from scalingar_fw.testing.reference import ReferenceModel
 from scalingar_plugins.confidence.likelihood import (
     LogProbConfidence,

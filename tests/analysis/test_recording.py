@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from scalingar_analysis.reading import read_recording
-from scalingar_analysis.recording import Candidates, Recording
-from scalingar_analysis.replay import replay
+from scalingar_analysis.recordings.reading import read_recording
+from scalingar_analysis.recordings.recording import Candidates, Recording
+from scalingar_analysis.replay.replay import replay
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.driver import run_sweep
 from scalingar_fw.experiments.sweep import make_sweep, parse_sweep
 from scalingar_fw.registry import load_registry
-from scalingar_fw.strategy import NeverTerminate, Strategy
+from scalingar_fw.decoding.strategy import NeverTerminate, Strategy
 from scalingar_plugins.selectors.rewarded import BestReward
 
 PLUGIN = Path(__file__).parents[1] / "cli" / "toy_benchmark.py"
@@ -114,7 +114,7 @@ def test_a_store_gives_the_widest_pools_of_all_seeds(store, registry) -> None:
 
 
 def test_what_was_chosen_online_is_chosen_by_replay_of_the_store(store, registry) -> None:
-    from scalingar_fw.composition import build
+    from scalingar_fw.config.serialization import build
     from scalingar_fw.experiments import open_store
 
     recording = read_recording(store, registry, label="sure", n=2)
@@ -155,7 +155,7 @@ def test_a_store_with_several_recordings_asks_which(store, registry) -> None:
 def test_equal_prompts_are_different_draws_with_different_keys(registry, tmp_path) -> None:
     """An item's replica is part of its seed, which selectors that draw read."""
     toys = runpy.run_path(str(PLUGIN))["Toys"]
-    from scalingar_fw.experiments.split import REPLICA_STEP
+    from scalingar_fw.experiments.evaluate import REPLICA_STEP
 
     class Twice(toys):
         def items(self, split):

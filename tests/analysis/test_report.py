@@ -15,8 +15,8 @@ from attrs import evolve
 from scalingar_analysis.report import pictures
 from scalingar_analysis.report.page import _spread, page
 from scalingar_analysis.report.viewer import events, viewer_data
-from scalingar_analysis.runs import as_run, from_examples
-from scalingar_fw.state import Grid
+from scalingar_analysis.runs.run import as_run, from_examples
+from scalingar_fw.decoding.state import Grid
 
 
 @pytest.fixture(scope="module")

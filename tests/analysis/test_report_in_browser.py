@@ -37,7 +37,7 @@ def browser():
 @pytest.fixture(scope="module")
 def file(generations, tmp_path_factory):
     from scalingar_analysis.report.page import page
-    from scalingar_analysis.runs import as_run
+    from scalingar_analysis.runs.run import as_run
 
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(page(as_run(generations)), encoding="utf-8")

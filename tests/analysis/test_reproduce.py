@@ -11,7 +11,7 @@ from scalingar_analysis.reproduce import paper, sweeps
 from scalingar_analysis.reproduce.robustness import less_hurt
 from scalingar_analysis.reproduce.sweeps import Plan
 from scalingar_analysis.reproduce.verdicts import best_value, share, span, verdict
-from scalingar_analysis.resampling import Groups
+from scalingar_analysis.statistics.resampling import Groups
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.store import strategy_content
 from scalingar_fw.experiments.sweep import make_sweep, parse_sweep

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalingar_analysis.intervals import estimate, task_mean
-from scalingar_analysis.resampling import Groups, bootstrap, standard_error
+from scalingar_analysis.statistics.intervals import estimate, task_mean
+from scalingar_analysis.statistics.resampling import Groups, bootstrap, standard_error
 from scalingar_fw.errors import ScalingarError
 
 

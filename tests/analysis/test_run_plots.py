@@ -10,14 +10,15 @@ import PIL.Image
 import pytest
 from attrs import evolve
 
-from scalingar_analysis import contact_sheet, dynamics
+from scalingar_analysis.plots import contact_sheet
+from scalingar_analysis.plots import dynamics
 from scalingar_analysis.plots import steps
-from scalingar_analysis.style import axes_or_new, shorten
+from scalingar_analysis.plots.style import axes_or_new, shorten
 from scalingar_fw import Confidence, Estimator, Proposal, Sampler, Sampling, Strategy, generate
-from scalingar_fw.protocols import Termination, Verdict
-from scalingar_fw.result import Status
-from scalingar_fw.state import Grid
-from scalingar_fw.strategy import FinalConfidence
+from scalingar_fw.decoding.components import Termination, Verdict
+from scalingar_fw.decoding.result import Status
+from scalingar_fw.decoding.state import Grid
+from scalingar_fw.decoding.strategy import FinalConfidence
 from scalingar_fw.testing import ReferenceModel
 
 

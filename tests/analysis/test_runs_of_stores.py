@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scalingar_analysis.kinds import figure
+from scalingar_analysis.plots.plot_registry import figure
 from scalingar_analysis.report.page import page
-from scalingar_analysis.runs import open_run
+from scalingar_analysis.runs.run import open_run
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.driver import run_sweep
 from scalingar_fw.experiments.sweep import make_sweep, parse_sweep

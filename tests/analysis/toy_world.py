@@ -7,7 +7,7 @@ from attrs import frozen
 
 from scalingar_fw import hookimpl
 from scalingar_fw.benchmark import Item
-from scalingar_fw.noise import Prompt
+from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.testing import ReferenceModel
 
 

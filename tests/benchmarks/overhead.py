@@ -29,15 +29,15 @@ import torch
 from attrs import evolve
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.events import TokenEvent
+from scalingar_fw.decoding.events import TokenEvent
 from scalingar_fw.hooks import make_hooks
-from scalingar_fw.loop import Decoder, advance, choose, decode_step, retire, start
-from scalingar_fw.measure import Clock
-from scalingar_fw.noise import Prompt, noise_table
-from scalingar_fw.recorder import Recorder
+from scalingar_fw.decoding.loop import Decoder, advance, choose, decode_step, retire, start
+from scalingar_fw.decoding.timing import Clock
+from scalingar_fw.decoding.noise import Prompt, noise_table
+from scalingar_fw.decoding.recorder import Recorder
 from scalingar_fw.registry import load_registry
-from scalingar_fw.result import Ledger
-from scalingar_fw.sampling import inverse_cdf
+from scalingar_fw.decoding.result import Ledger
+from scalingar_fw.decoding.sampling import inverse_cdf
 
 MODELS = ("embedded", "llamagen-b", "tiny")
 

@@ -10,7 +10,7 @@ import pytest
 PAGE = '''
 from scalingar_fw.benchmark import Item
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.noise import Prompt
+from scalingar_fw.decoding.noise import Prompt
 
 class Moods:
     """Is the picture a happy one?"""

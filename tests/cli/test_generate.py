@@ -150,9 +150,9 @@ def test_on_a_terminal_the_bar_counts_tokens_live_candidates_and_prunings(monkey
 
 def test_progress_moves_forward_over_batches_and_passes():
     from scalingar_fw.cli.progress import Lines
-    from scalingar_fw.events import DecodeStart, TokenEvent
-    from scalingar_fw.noise import Prompt
-    from scalingar_fw.state import Grid
+    from scalingar_fw.decoding.events import DecodeStart, TokenEvent
+    from scalingar_fw.decoding.noise import Prompt
+    from scalingar_fw.decoding.state import Grid
 
     lines, shares = Lines(), []
     lines.expect(3)
@@ -179,7 +179,7 @@ def test_a_policy_that_never_acted_is_noted(toy):
 
 def test_an_answer_that_an_oracle_chose_says_so(toy, tmp_path):
     (tmp_path / "peeks.py").write_text(
-        "from scalingar_fw.strategy import FirstCandidate\n"
+        "from scalingar_fw.decoding.strategy import FirstCandidate\n"
         "class Peeks(FirstCandidate):\n"
         "    oracle = True\n"
         "def scalingar_register(registry):\n"
@@ -400,7 +400,7 @@ def test_a_component_that_breaks_its_contract_is_one_message_and_exit_code_1(toy
     def Logits(history):
         import torch
 
-        from scalingar_fw.state import Logits as Made
+        from scalingar_fw.decoding.state import Logits as Made
 
         bad = torch.zeros(len(history.tokens), 3)
         return Made(bad, bad)

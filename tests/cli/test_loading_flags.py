@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scalingar_fw.memory import Cost
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.decoding.memory_budget import Cost
+from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.testing import ReferenceModel
 
 PLUGIN = """

@@ -18,7 +18,7 @@ from scalingar_fw import (
     hookimpl,
     param,
 )
-from scalingar_fw.strategy import FinalConfidence
+from scalingar_fw.decoding.strategy import FinalConfidence
 from scalingar_fw.testing import ReferenceModel
 
 

@@ -7,7 +7,7 @@ import os
 
 from scalingar_fw.benchmark import Item
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.noise import Prompt
+from scalingar_fw.decoding.noise import Prompt
 
 
 class Lamp:

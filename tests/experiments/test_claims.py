@@ -12,7 +12,7 @@ import pytest
 
 from scalingar_fw.experiments import claims
 from scalingar_fw.experiments.claims import STALE_SECONDS, claimed, is_held, sweep_up
-from scalingar_fw.experiments.writing import create_store
+from scalingar_fw.experiments.store_writer import create_store
 
 KEY = "ab" * 32
 

@@ -9,8 +9,8 @@ from attrs import evolve, frozen
 
 from scalingar_fw import Prompt, Selector, Strategy, decode
 from scalingar_fw.experiments.metering import by_component, metered
-from scalingar_fw.flops import Flops, model_flops
-from scalingar_fw.strategy import FirstCandidate
+from scalingar_fw.experiments.flops import Flops, model_flops
+from scalingar_fw.decoding.strategy import FirstCandidate
 from scalingar_fw.testing import ReferenceModel
 
 

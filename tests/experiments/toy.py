@@ -16,7 +16,7 @@ from attrs import frozen
 
 from scalingar_fw import Prompt, ScalingarError, Strategy, hookimpl
 from scalingar_fw.benchmark import Item
-from scalingar_fw.strategy import FinalConfidence
+from scalingar_fw.decoding.strategy import FinalConfidence
 from scalingar_fw.testing import ReferenceModel
 
 #: Seconds that reading prompts takes: a window in which a worker can be killed.

@@ -18,10 +18,10 @@ from attrs import evolve, frozen
 from safetensors import safe_open
 from torch import Tensor
 
-from scalingar_fw.loop import decode
-from scalingar_fw.noise import Prompt
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.decoding.loop import decode
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.strategy import Strategy
 from scalingar_plugins.models.checkpoints import load_strictly
 from scalingar_plugins.models.decoder import DecoderConfig
 from scalingar_plugins.models.global_rng import GlobalMultinomial

@@ -12,14 +12,14 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.loop import decode
-from scalingar_fw.memory import Cost
-from scalingar_fw.noise import Prompt
-from scalingar_fw.protocols import Sampler, Step, Termination, Verdict
-from scalingar_fw.result import Decoded
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Confidence, Proposal
-from scalingar_fw.strategy import Multinomial, Strategy
+from scalingar_fw.decoding.loop import decode
+from scalingar_fw.decoding.memory_budget import Cost
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.components import Sampler, Step, Termination, Verdict
+from scalingar_fw.decoding.result import Decoded
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Confidence, Proposal
+from scalingar_fw.decoding.strategy import Multinomial, Strategy
 from scalingar_plugins.models import tiny
 
 HF = pytest.mark.skipif(

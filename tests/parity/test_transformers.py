@@ -12,10 +12,10 @@ from torch import Tensor
 
 transformers = pytest.importorskip("transformers", reason="needs the extra hf")
 
-from scalingar_fw.loop import decode  # noqa: E402
-from scalingar_fw.noise import Prompt  # noqa: E402
-from scalingar_fw.sampling import Sampling  # noqa: E402
-from scalingar_fw.strategy import Strategy  # noqa: E402
+from scalingar_fw.decoding.loop import decode  # noqa: E402
+from scalingar_fw.decoding.noise import Prompt  # noqa: E402
+from scalingar_fw.decoding.sampling import Sampling  # noqa: E402
+from scalingar_fw.decoding.strategy import Strategy  # noqa: E402
 from scalingar_plugins.models import tiny  # noqa: E402
 from scalingar_plugins.models.global_rng import GlobalMultinomial  # noqa: E402
 

@@ -15,10 +15,10 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from scalingar_fw.protocols import Context, Estimator, Step
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.signals import Signals, compute_signals
-from scalingar_fw.state import Confidence, Grid, Logits, Rows, take
+from scalingar_fw.decoding.components import Context, Estimator, Step
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.signals import Signals, compute_signals
+from scalingar_fw.decoding.state import Confidence, Grid, Logits, Rows, take
 
 CPU = torch.device("cpu")
 

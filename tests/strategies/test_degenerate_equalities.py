@@ -13,15 +13,15 @@ from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalingar_fw.loop import decode
-from scalingar_fw.noise import Prompt
-from scalingar_fw.protocols import Estimator, Step
+from scalingar_fw.decoding.loop import decode
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.components import Estimator, Step
 from scalingar_fw.registry import default_registry
-from scalingar_fw.result import Decoded, Status
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.signals import Signals
-from scalingar_fw.state import Confidence, Grid
-from scalingar_fw.strategy import ConstantGuidance, FinalConfidence, Strategy
+from scalingar_fw.decoding.result import Decoded, Status
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.signals import Signals
+from scalingar_fw.decoding.state import Confidence, Grid
+from scalingar_fw.decoding.strategy import ConstantGuidance, FinalConfidence, Strategy
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.confidence.likelihood import EntropyConfidence
 from scalingar_plugins.guidance.adaptive import AdaptiveGuidance

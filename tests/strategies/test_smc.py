@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.loop import decode
-from scalingar_fw.noise import Prompt
-from scalingar_fw.protocols import Context, Estimator, Step
-from scalingar_fw.result import Decoded, Status
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.signals import Signals
-from scalingar_fw.state import Chosen, Confidence, Grid
-from scalingar_fw.strategy import FinalConfidence, Strategy
+from scalingar_fw.decoding.loop import decode
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.components import Context, Estimator, Step
+from scalingar_fw.decoding.result import Decoded, Status
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.signals import Signals
+from scalingar_fw.decoding.state import Chosen, Confidence, Grid
+from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.samplers.beam import BeamSampler
 from scalingar_plugins.samplers.confidence_beam import ConfidenceBeamSampler

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from attrs import evolve, field, frozen
 
-from scalingar_fw.params import param
-from scalingar_fw.protocols import (
+from scalingar_fw.decoding.params import param
+from scalingar_fw.decoding.components import (
     Estimator,
     Guidance,
     Promises,
@@ -20,10 +20,10 @@ from scalingar_fw.protocols import (
     Termination,
     Verdict,
 )
-from scalingar_fw.result import Status
-from scalingar_fw.sampling import inverse_cdf, truncate
-from scalingar_fw.state import Confidence, Proposal, candidate_field, prompt_field
-from scalingar_fw.strategy import FinalConfidence, Multinomial, Strategy
+from scalingar_fw.decoding.result import Status
+from scalingar_fw.decoding.sampling import inverse_cdf, truncate
+from scalingar_fw.decoding.state import Confidence, Proposal, candidate_field, prompt_field
+from scalingar_fw.decoding.strategy import FinalConfidence, Multinomial, Strategy
 
 # --- estimators --------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class Lowest(Termination):
         return Verdict(self.worst(confidence, step)), state
 
     def worst(self, confidence, step, count=1):
-        from scalingar_fw.statistics import group_rank
+        from scalingar_fw.decoding.statistics import group_rank
 
         rows = step.rows
         rank = group_rank(confidence.value, rows)

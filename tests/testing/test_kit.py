@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.protocols import Estimator
-from scalingar_fw.signals import sanitize
-from scalingar_fw.state import Confidence
-from scalingar_fw.strategy import ConstantGuidance, Multinomial, NoConfidence, Strategy
+from scalingar_fw.decoding.components import Estimator
+from scalingar_fw.decoding.signals import sanitize
+from scalingar_fw.decoding.state import Confidence
+from scalingar_fw.decoding.strategy import ConstantGuidance, Multinomial, NoConfidence, Strategy
 from scalingar_fw.testing import CATALOGUE, Case, check_component, checks_for
 from scalingar_fw.testing import generators as gen
 from scalingar_fw.testing.cases import LOGIT_KINDS, World
@@ -121,7 +121,7 @@ def test_without_hypothesis_the_reference_model_works_and_the_extra_is_named() -
         "import sys; sys.modules['hypothesis'] = None\n"
         "import scalingar_fw.testing as t\n"
         "t.ReferenceModel()\n"
-        "from scalingar_fw.strategy import NoConfidence\n"
+        "from scalingar_fw.decoding.strategy import NoConfidence\n"
         "for ask in (lambda: t.checks_for(NoConfidence()), lambda: t.generators):\n"
         "    try: ask()\n"
         "    except ValueError as error: print(error)\n"

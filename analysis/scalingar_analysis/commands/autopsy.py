@@ -19,7 +19,7 @@ from scalingar_analysis.commands.options import (
 from scalingar_fw.cli.group import common_options
 
 if TYPE_CHECKING:
-    from scalingar_analysis.autopsy import Autopsy
+    from scalingar_analysis.replay.autopsy import Autopsy
 
 #: Lines of the table over steps.
 POINTS = 8
@@ -48,7 +48,7 @@ def autopsy(
     ended that would have been wrong; recall: the share of the wrong that are ended. Regret: the
     answers' score without termination minus that with it.
     """
-    from scalingar_analysis.autopsy import autopsy as examine
+    from scalingar_analysis.replay.autopsy import autopsy as examine
 
     built = load_strategy(ctx, strategy, settings)
     found = examine(built, load_recording(ctx, run, recorded, n, seed, built))

@@ -102,7 +102,7 @@ def comparison(
     """The document behind all forms of output."""
     from scalingar_analysis.tables.arms import load_arms
     from scalingar_analysis.tables.comparison import compare as compared
-    from scalingar_fw.composition import build_strategy
+    from scalingar_fw.config.serialization import build_strategy
     from scalingar_fw.errors import unknown_name
 
     arms, benchmark, chosen = load_arms(runs, split)

@@ -20,7 +20,7 @@ from scalingar_fw.cli.group import common_options
 from scalingar_fw.errors import ScalingarError
 
 if TYPE_CHECKING:
-    from scalingar_analysis.lab import LabReport
+    from scalingar_analysis.lab.lab import LabReport
 
 
 @click.command()
@@ -49,7 +49,7 @@ def lab(
     signals, and the best simple policy on its running mean: chosen on half of the prompts,
     confirmed on the other half.
     """
-    from scalingar_analysis.lab import examine
+    from scalingar_analysis.lab.lab import examine
     from scalingar_fw.testing.targets import load_object
 
     if ":" not in target:
@@ -92,7 +92,7 @@ def lab(
 
 def auroc_table(report: LabReport) -> str:
     """AUROC after some shares of the tokens; the interval is the mean's."""
-    from scalingar_analysis.signal_quality import FRACTIONS, steps_read
+    from scalingar_analysis.statistics.signal_quality import FRACTIONS, steps_read
 
     out = ["AUROC after tokens    this step's value    mean so far"]
     for count, quality in zip(

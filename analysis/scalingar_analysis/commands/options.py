@@ -11,9 +11,9 @@ import click
 from scalingar_fw.cli.group import app_of
 
 if TYPE_CHECKING:
-    from scalingar_analysis.intervals import Estimate
-    from scalingar_analysis.recording import Recording
-    from scalingar_fw.strategy import Strategy
+    from scalingar_analysis.statistics.intervals import Estimate
+    from scalingar_analysis.recordings.recording import Recording
+    from scalingar_fw.decoding.strategy import Strategy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,7 +62,7 @@ def load_recording(
 ) -> Recording:
     """The recording that the options name, with as many candidates as `strategy` takes by itself
     where nobody said how many."""
-    from scalingar_analysis.reading import read_recording
+    from scalingar_analysis.recordings.reading import read_recording
 
     whole = read_recording(run, app_of(ctx).registry, label=recorded, n=n, seed=seed)
     if n is None and strategy is not None:
@@ -73,8 +73,8 @@ def load_recording(
 def load_strategy(ctx: click.Context, strategy: str, settings: tuple[str, ...]) -> Strategy:
     """The strategy that the options name."""
     from scalingar_fw.cli.generate import parse_set
-    from scalingar_fw.composition import build
-    from scalingar_fw.settings import override
+    from scalingar_fw.config.serialization import build
+    from scalingar_fw.config.settings import override
 
     registry = app_of(ctx).registry
     built: Strategy = build("strategy", strategy, registry)

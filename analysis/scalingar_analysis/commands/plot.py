@@ -46,7 +46,7 @@ def plot(
 
     The file is a vector graphic unless its name ends in .png. Equal runs give equal bytes.
     """
-    from scalingar_analysis.kinds import KINDS, kind_of
+    from scalingar_analysis.plots.plot_registry import KINDS, kind_of
 
     if listing:
         wide = max(map(len, KINDS))
@@ -57,8 +57,8 @@ def plot(
     kind_of(kind)
     path = Path(f"{kind}.svg") if out is None else out
     check_file(path, overwrite)
-    from scalingar_analysis.kinds import figure
-    from scalingar_analysis.style import format_of, our_style, save
+    from scalingar_analysis.plots.plot_registry import figure
+    from scalingar_analysis.plots.style import format_of, our_style, save
 
     form = format_of(path)
     made = figure(run, kind, dark, **options)

@@ -75,7 +75,7 @@ def record(
     larger --limit or other --seeds it records what is missing. Prompts of your own, which nobody
     judges, are recorded by `scalingar generate --prompts FILE --strategy best-of-n`.
     """
-    from scalingar_analysis.reading import LABEL
+    from scalingar_analysis.recordings.reading import LABEL
     from scalingar_fw.cli.generate import parse_set, share_cores
     from scalingar_fw.experiments.driver import run_sweep
     from scalingar_fw.experiments.sweep import make_sweep, parse_sweep

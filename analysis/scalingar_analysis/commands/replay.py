@@ -21,7 +21,7 @@ from scalingar_analysis.commands.options import (
 from scalingar_fw.cli.group import app_of, common_options
 
 if TYPE_CHECKING:
-    from scalingar_analysis.replay import Replay
+    from scalingar_analysis.replay.replay import Replay
 
 #: Prompts that are listed one by one where nobody asked for all.
 LISTED = 10
@@ -52,7 +52,7 @@ def replay(
     would give, to rounding. Refused where the strategy would have sampled other tokens: another
     guidance, sampler or temperature, forks, resampling.
     """
-    from scalingar_analysis.replay import replay as apply
+    from scalingar_analysis.replay.replay import replay as apply
 
     built = load_strategy(ctx, strategy, settings)
     recording = load_recording(ctx, run, recorded, n, seed, built)
@@ -60,7 +60,7 @@ def replay(
     if as_json:
         document = {**summary(outcome), "prompts": prompts(outcome)}
         registry = app_of(ctx).registry
-        from scalingar_fw.composition import describe
+        from scalingar_fw.config.serialization import describe
 
         document["strategy"] = describe(built, registry, full=True)
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
@@ -75,7 +75,7 @@ def replay(
 
 def summary(outcome: Replay) -> dict[str, Any]:
     """The totals as plain data; scores are None where nobody judged. Tokens in units of T."""
-    from scalingar_analysis.intervals import estimate, task_mean
+    from scalingar_analysis.statistics.intervals import estimate, task_mean
 
     recording = outcome.recording
     size, count = recording.grid.size, len(recording)

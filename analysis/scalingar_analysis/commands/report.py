@@ -37,7 +37,7 @@ def report(run: Path, out: Path | None, megabytes: float, overwrite: bool) -> No
     path = run / "report.html" if out is None else out
     check_file(path, overwrite)
     from scalingar_analysis.report.page import page
-    from scalingar_analysis.runs import open_run
+    from scalingar_analysis.runs.run import open_run
 
     text = page(open_run(run), int(megabytes * 10**6))
     with writing_file(path) as beside:

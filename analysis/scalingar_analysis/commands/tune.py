@@ -20,8 +20,8 @@ from scalingar_analysis.commands.options import (
 from scalingar_fw.cli.group import app_of, common_options
 
 if TYPE_CHECKING:
-    from scalingar_analysis.objective import Point
-    from scalingar_analysis.tuning import Tuned, Verdict
+    from scalingar_analysis.tuning.objective import Point
+    from scalingar_analysis.tuning.search import Tuned, Verdict
 
 
 @click.command()
@@ -79,9 +79,9 @@ def tune(
     Half of each task's clusters is tuned on; the rest judges. The same command goes on where it
     was interrupted, and more --trials add to the same study.
     """
-    from scalingar_analysis.space import read_space
-    from scalingar_analysis.tuning import import_optuna
-    from scalingar_analysis.tuning import tune as search
+    from scalingar_analysis.tuning.space import read_space
+    from scalingar_analysis.tuning.search import import_optuna
+    from scalingar_analysis.tuning.search import tune as search
 
     import_optuna()
     built = load_strategy(ctx, strategy, settings)

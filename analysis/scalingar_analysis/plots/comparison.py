@@ -10,7 +10,7 @@ import numpy as np
 from attrs import frozen
 from matplotlib.axes import Axes
 
-from scalingar_analysis.style import (
+from scalingar_analysis.plots.style import (
     MAP_COLOURS,
     axes_or_new,
     legend_beside,
@@ -19,7 +19,7 @@ from scalingar_analysis.style import (
     shorten,
 )
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.result import Array
+from scalingar_fw.decoding.result import Array
 
 
 @frozen
@@ -231,7 +231,7 @@ def plot_strategies(points: Sequence[Point], ax: Axes | None = None) -> Axes:
 
 
 def plot_ladder(ladder: Any, ax: Axes | None = None) -> Axes:
-    """The oracle ladder (`scalingar_analysis.ladder.Ladder`): accuracy of a random candidate, of
+    """The oracle ladder (`scalingar_analysis.statistics.ladder.Ladder`): accuracy of a random candidate, of
     each selection and of the oracle over k; shaded is what a better selection could still gain."""
     ax = axes_or_new(ax, 6.0, 3.1)
     colours = palette_of(ax)

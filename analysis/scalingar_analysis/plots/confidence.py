@@ -18,7 +18,7 @@ from scalingar_analysis.plots.steps import (
     step_axes,
     threshold_style,
 )
-from scalingar_fw.result import Array
+from scalingar_fw.decoding.result import Array
 
 
 def has_confidence(run: Any, prompt: int = 0) -> bool:

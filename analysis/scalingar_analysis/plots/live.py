@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from scalingar_analysis.plots.steps import pairs_of, step_axes
-from scalingar_fw.result import Array
+from scalingar_fw.decoding.result import Array
 
 
 def live_of(run: Any, prompt: int = 0) -> Array:

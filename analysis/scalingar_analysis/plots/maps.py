@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from scalingar_analysis.contact_sheet import undecoded
+from scalingar_analysis.plots.contact_sheet import undecoded
 from scalingar_analysis.plots.signals import label_of
-from scalingar_analysis.style import MAP_COLOURS, axes_or_new, palette_of
+from scalingar_analysis.plots.style import MAP_COLOURS, axes_or_new, palette_of
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.result import Array, Trajectory
-from scalingar_fw.state import Grid
+from scalingar_fw.decoding.result import Array, Trajectory
+from scalingar_fw.decoding.state import Grid
 
 #: The paper's block size and share of worst blocks (eq. 6).
 BLOCK, WORST = 4, 0.1

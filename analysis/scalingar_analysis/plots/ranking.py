@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from scalingar_analysis.style import axes_or_new, legend_above, look, palette_of, shorten
-from scalingar_fw.result import Array
+from scalingar_analysis.plots.style import axes_or_new, legend_above, look, palette_of, shorten
+from scalingar_fw.decoding.result import Array
 
 
 def plot_auroc(

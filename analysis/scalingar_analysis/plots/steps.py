@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from scalingar_analysis.style import Palette, axes_or_new, palette_of
-from scalingar_fw.result import Array, Status, Trajectory
+from scalingar_analysis.plots.style import Palette, axes_or_new, palette_of
+from scalingar_fw.decoding.result import Array, Status, Trajectory
 
 Pairs = list[tuple[Trajectory, bool]]
 

@@ -10,9 +10,9 @@ from typing import Any
 import matplotlib
 import PIL.Image
 
-from scalingar_analysis.style import our_style, save
-from scalingar_analysis.thumbnails import small
-from scalingar_fw.result import Array
+from scalingar_analysis.plots.style import our_style, save
+from scalingar_analysis.plots.thumbnails import small
+from scalingar_fw.decoding.result import Array
 
 #: Longer side, in pixels, of an image that is not tiny anyway.
 SIDE = 160

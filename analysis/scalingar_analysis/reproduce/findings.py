@@ -8,18 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 from attrs import field, frozen
 
-from scalingar_analysis.matched import Point, at_budget
-from scalingar_analysis.paired import difference
+from scalingar_analysis.statistics.matched import Point, at_budget
+from scalingar_analysis.statistics.paired import difference
 from scalingar_analysis.reproduce import paper, sweeps
 from scalingar_analysis.reproduce.verdicts import Interval, best_value, share, span, verdict
-from scalingar_analysis.resampling import Groups, bootstrap
+from scalingar_analysis.statistics.resampling import Groups, bootstrap
 from scalingar_analysis.tables import render
 from scalingar_analysis.tables.arms import Arm, judged, oracle_of
 from scalingar_analysis.tables.costs import cost_of
 from scalingar_analysis.tables.frame import Frame
 from scalingar_analysis.tables.pools import pool_of
 from scalingar_analysis.tables.render import ci, engineering, fixed, percent
-from scalingar_fw.result import Array
+from scalingar_fw.decoding.result import Array
 
 #: Where the evaluator judged the answers alone.
 UNJUDGED = (

@@ -10,9 +10,9 @@ import numpy as np
 from scalingar_analysis.reproduce import paper, sweeps
 from scalingar_analysis.reproduce.findings import Section, Study, interval_text
 from scalingar_analysis.reproduce.verdicts import Interval, verdict
-from scalingar_analysis.resampling import Groups
+from scalingar_analysis.statistics.resampling import Groups
 from scalingar_analysis.tables.arms import Arm
-from scalingar_fw.result import Array
+from scalingar_fw.decoding.result import Array
 
 #: Below this accuracy of the base on the hard split, a share of its drop means nothing.
 FLOOR = 0.05

@@ -15,13 +15,13 @@ import click
 import numpy as np
 from attrs import evolve
 
-from scalingar_analysis.intervals import Estimate, estimate
+from scalingar_analysis.statistics.intervals import Estimate, estimate
 from scalingar_fw.benchmark import Benchmark
-from scalingar_fw.experiments.split import ItemResult, run_split
-from scalingar_fw.protocols import ModelAdapter
+from scalingar_fw.experiments.evaluate import ItemResult, run_split
+from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.registry import default_registry
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.strategy import Strategy
 
 
 def one_sample(

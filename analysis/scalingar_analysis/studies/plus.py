@@ -20,14 +20,14 @@ import click
 import numpy as np
 from attrs import evolve, frozen
 
-from scalingar_analysis.intervals import auroc_within, estimate
+from scalingar_analysis.statistics.intervals import auroc_within, estimate
 from scalingar_fw.benchmark import Benchmark, Item
-from scalingar_fw.experiments.split import run_split
-from scalingar_fw.protocols import ModelAdapter
+from scalingar_fw.experiments.evaluate import run_split
+from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.registry import default_registry
-from scalingar_fw.result import Array
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.decoding.result import Array
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.strategy import Strategy
 from scalingar_plugins.termination.halving import SuccessiveHalving
 
 #: Shares of the tokens at which signals are compared.

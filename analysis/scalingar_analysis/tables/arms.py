@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.experiments.tables import MEANS
-from scalingar_fw.result import Array, Status
+from scalingar_fw.decoding.result import Array, Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -200,7 +200,7 @@ def _scales(store: Store, label: str, n: int) -> tuple[float, float]:
 
 def _identity(arm: Arm) -> str:
     """What makes two arms the same method under the same conditions."""
-    from scalingar_fw.composition import canonical
+    from scalingar_fw.config.serialization import canonical
     from scalingar_fw.experiments.store import strategy_content
 
     same = ("version", "model", "model_hash", "sampling", "dtype", "scorer")

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from scalingar_analysis.intervals import estimate
-from scalingar_analysis.matched import Point, at_budget, pareto
-from scalingar_analysis.paired import Difference, holm
-from scalingar_analysis.signal_quality import risk_coverage
+from scalingar_analysis.statistics.intervals import estimate
+from scalingar_analysis.statistics.matched import Point, at_budget, pareto
+from scalingar_analysis.statistics.paired import Difference, holm
+from scalingar_analysis.statistics.signal_quality import risk_coverage
 from scalingar_analysis.tables.arms import Arm
 from scalingar_analysis.tables.costs import AXES, Cost, cost_of
 from scalingar_analysis.tables.frame import Frame
 from scalingar_analysis.tables.plain import interval, number
 from scalingar_analysis.tables.pools import gaps, ladders, widest_pools
 from scalingar_fw.errors import ScalingarError, unknown_name
-from scalingar_fw.result import Array
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.decoding.result import Array
+from scalingar_fw.decoding.strategy import Strategy
 
 #: Baselines where none is named, as far as they are there.
 BASELINES = ("base", "best-of-n")

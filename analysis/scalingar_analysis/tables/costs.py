@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attrs import field, frozen
 
 from scalingar_analysis.tables.arms import Arm, Key
-from scalingar_fw.result import Status
+from scalingar_fw.decoding.result import Status
 
 #: Phases that measure a method instead of running it.
 _NOT_ITS_OWN = ("write", "score", "image")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scalingar_analysis.intervals import Estimate
+from scalingar_analysis.statistics.intervals import Estimate
 
 
 def interval(e: Estimate) -> dict[str, Any]:

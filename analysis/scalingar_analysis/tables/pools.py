@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from scalingar_analysis.ladder import check_independent, ladder
-from scalingar_analysis.resampling import bootstrap
-from scalingar_analysis.signal_quality import auroc
+from scalingar_analysis.statistics.ladder import check_independent, ladder
+from scalingar_analysis.statistics.resampling import bootstrap
+from scalingar_analysis.statistics.signal_quality import auroc
 from scalingar_analysis.tables.arms import SIGNALS, Arm, Key, complete, judged
 from scalingar_analysis.tables.costs import Cost
 from scalingar_analysis.tables.frame import Frame
 from scalingar_analysis.tables.plain import interval, number
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.result import Array
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.decoding.result import Array
+from scalingar_fw.decoding.strategy import Strategy
 
 
 def widest_pools(
@@ -24,7 +24,7 @@ def widest_pools(
 ) -> list[Arm]:
     """One arm for each way of drawing candidates: strategies that differ in their selector share a
     pool, and the widest one serves all smaller n."""
-    from scalingar_fw.composition import canonical
+    from scalingar_fw.config.serialization import canonical
 
     widest: dict[str, Arm] = {}
     for arm in arms:

@@ -70,7 +70,7 @@ def _level(data: Mapping[str, Any]) -> str:
 
 
 def _costs(data: Mapping[str, Any]) -> Table:
-    from scalingar_fw.memory import show_bytes
+    from scalingar_fw.decoding.memory_budget import show_bytes
 
     rows = [
         [

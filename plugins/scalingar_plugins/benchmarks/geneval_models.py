@@ -203,7 +203,7 @@ class Scorer:
 @functools.cache
 def load_scorer(detector: str, clip: str, device: str = "auto") -> Scorer:
     """Both models from their folders, loaded once per process; errors name what is missing."""
-    from scalingar_fw.device import resolve_device
+    from scalingar_fw.config.device import resolve_device
 
     where = resolve_device(device)
     places = Path(detector).expanduser(), Path(clip).expanduser()

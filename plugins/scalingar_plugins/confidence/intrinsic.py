@@ -8,11 +8,11 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.params import param, part
-from scalingar_fw.protocols import Context, Scope, Step
-from scalingar_fw.signals import Signals
-from scalingar_fw.state import candidate_field
-from scalingar_fw.statistics import ema
+from scalingar_fw.decoding.params import param, part
+from scalingar_fw.decoding.components import Context, Scope, Step
+from scalingar_fw.decoding.signals import Signals
+from scalingar_fw.decoding.state import candidate_field
+from scalingar_fw.decoding.statistics import ema
 from scalingar_plugins.confidence.blocks import WorstBlockStability
 from scalingar_plugins.confidence.score import Score, shares
 from scalingar_plugins.confidence.token import TokenConfidence

@@ -10,10 +10,10 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.params import param
-from scalingar_fw.protocols import Context, Estimator, Step
-from scalingar_fw.signals import Signals
-from scalingar_fw.state import Chosen, Confidence, candidate_field
+from scalingar_fw.decoding.params import param
+from scalingar_fw.decoding.components import Context, Estimator, Step
+from scalingar_fw.decoding.signals import Signals
+from scalingar_fw.decoding.state import Chosen, Confidence, candidate_field
 
 UNDER = ("conditional", "guided")
 

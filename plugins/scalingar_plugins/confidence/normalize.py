@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from scalingar_fw.params import param
-from scalingar_fw.state import Rows
-from scalingar_fw.statistics import Extremes, Moments, group_logistic_z
+from scalingar_fw.decoding.params import param
+from scalingar_fw.decoding.state import Rows
+from scalingar_fw.decoding.statistics import Extremes, Moments, group_logistic_z
 
 Normalizer = Literal["z-score", "min-max", "cohort"]
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.protocols import Estimator, Step
-from scalingar_fw.signals import Signals
-from scalingar_fw.state import Confidence
+from scalingar_fw.decoding.components import Estimator, Step
+from scalingar_fw.decoding.signals import Signals
+from scalingar_fw.decoding.state import Confidence
 
 #: C, I and D of a score all lie in [0, 1].
 UNIT = {name: (0.0, 1.0) for name in ("confidence", "intrinsic", "drift")}

@@ -9,11 +9,11 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.params import param, part
-from scalingar_fw.protocols import Context, Distribution, Estimator, Scope, Step
-from scalingar_fw.signals import Signals
-from scalingar_fw.state import Confidence, candidate_field
-from scalingar_fw.statistics import ceil_share, rebound
+from scalingar_fw.decoding.params import param, part
+from scalingar_fw.decoding.components import Context, Distribution, Estimator, Scope, Step
+from scalingar_fw.decoding.signals import Signals
+from scalingar_fw.decoding.state import Confidence, candidate_field
+from scalingar_fw.decoding.statistics import ceil_share, rebound
 from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.intrinsic import IntrinsicConfidence
 from scalingar_plugins.confidence.score import UNIT, Score, shares

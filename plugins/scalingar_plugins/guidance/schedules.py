@@ -13,10 +13,10 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.params import param
-from scalingar_fw.protocols import Context, Guidance, Step
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Confidence, candidate_field
+from scalingar_fw.decoding.params import param
+from scalingar_fw.decoding.components import Context, Guidance, Step
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Confidence, candidate_field
 
 _START = "the scale at the first token; null: s_base"
 _END = "the scale at the last token; null: s_base"

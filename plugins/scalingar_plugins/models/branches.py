@@ -10,7 +10,7 @@ import torch
 from attrs import define
 from torch import Tensor
 
-from scalingar_fw.state import Logits
+from scalingar_fw.decoding.state import Logits
 from scalingar_plugins.models.decoder import KVCache
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from scalingar_fw.memory import show_bytes
+from scalingar_fw.decoding.memory_budget import show_bytes
 from scalingar_plugins.models.llamagen.sizes import SIZES
 
 HALF = 2  # bytes per number in bfloat16

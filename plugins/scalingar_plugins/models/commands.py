@@ -12,7 +12,7 @@ from scalingar_fw.cli.group import app_of
 from scalingar_fw.errors import ScalingarError
 
 if TYPE_CHECKING:
-    from scalingar_fw.protocols import ModelAdapter
+    from scalingar_fw.decoding.components import ModelAdapter
 
 #: Steps of the smoke decode: enough to see a cache that is written and read.
 SMOKE_STEPS = 4
@@ -28,7 +28,7 @@ def models() -> None:
 @click.pass_context
 def info(ctx: click.Context, name: str) -> None:
     """Print a model's card: weights, licence, memory, command, traps."""
-    from scalingar_fw.memory import show_bytes
+    from scalingar_fw.decoding.memory_budget import show_bytes
     from scalingar_plugins.models.cards import card_of
 
     entry = app_of(ctx).registry.find("model", name)
@@ -75,7 +75,7 @@ def check(
     Exit code 2 and one message where something does not fit.
     """
     from scalingar_fw.cli.generate import parse_options
-    from scalingar_fw.preparing import load_model
+    from scalingar_fw.generation.plan import load_model
 
     registry = app_of(ctx).registry
     start = time.perf_counter()
@@ -107,7 +107,7 @@ def smoke(model: ModelAdapter, n: int) -> list[tuple[str, str]]:
     """
     import torch
 
-    from scalingar_fw.memory import show_bytes
+    from scalingar_fw.decoding.memory_budget import show_bytes
     from scalingar_fw.testing.adapters import Subject
 
     subject = Subject.of(model, steps=SMOKE_STEPS)

@@ -14,9 +14,9 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.protocols import Context, Sampler, Step
-from scalingar_fw.sampling import Sampling, truncate
-from scalingar_fw.state import Confidence, Proposal
+from scalingar_fw.decoding.components import Context, Sampler, Step
+from scalingar_fw.decoding.sampling import Sampling, truncate
+from scalingar_fw.decoding.state import Confidence, Proposal
 
 
 @frozen(eq=False)

@@ -18,9 +18,9 @@ from attrs import field, frozen
 from torch import Tensor, nn
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.noise import Prompt
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Grid, Logits
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Grid, Logits
 from scalingar_plugins.models.branches import split_branches
 from scalingar_plugins.models.checkpoints import fingerprint, load_strictly, without
 from scalingar_plugins.models.hf import (

@@ -16,9 +16,9 @@ import torch
 from attrs import frozen
 
 from scalingar_fw.errors import unknown_name
-from scalingar_fw.memory import show_bytes
-from scalingar_fw.noise import Prompt
-from scalingar_fw.state import Grid
+from scalingar_fw.decoding.memory_budget import show_bytes
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.state import Grid
 from scalingar_plugins.models import emu3, janus, simplear
 from scalingar_plugins.models.hf import need_transformers
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel
@@ -196,7 +196,7 @@ def measure(model: Any, n: int, steps: int | None = None) -> Measured:
 @click.option("--steps", type=int, help="Fewer steps than a whole image has.")
 def main(name: str, device: str, dtype: str, n: int, steps: int | None) -> None:
     """Measure one architecture; prints a row of the table in docs/performance.md."""
-    from scalingar_fw.device import resolve_device, resolve_dtype
+    from scalingar_fw.config.device import resolve_device, resolve_dtype
 
     model = build(name, resolve_device(device), resolve_dtype(dtype) or torch.float32)
     found = measure(model, n, steps)

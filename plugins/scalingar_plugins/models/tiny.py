@@ -15,8 +15,8 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Grid
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Grid
 from scalingar_plugins.models.decoder import DecoderConfig
 from scalingar_plugins.models.emu3 import Emu3Model
 from scalingar_plugins.models.emu3 import from_transformers as emu3_from

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from attrs import frozen
 
-from scalingar_fw.params import param
-from scalingar_fw.protocols import Pool, Reward
-from scalingar_fw.result import Array
+from scalingar_fw.decoding.params import param
+from scalingar_fw.decoding.components import Pool, Reward
+from scalingar_fw.decoding.result import Array
 from scalingar_plugins.rewards.windows import over, recorded, window_means
 
 #: What a log-probability is taken under, and the signal that holds it.

@@ -19,10 +19,10 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.params import param
-from scalingar_fw.protocols import Context, Sampler, Scope, Step
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Confidence, Proposal, Rows, candidate_field
+from scalingar_fw.decoding.params import param
+from scalingar_fw.decoding.components import Context, Sampler, Scope, Step
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Confidence, Proposal, Rows, candidate_field
 from scalingar_plugins.samplers.lineage import lay_out, slots_by_candidate, unchanged
 
 

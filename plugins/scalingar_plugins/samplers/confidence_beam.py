@@ -8,12 +8,12 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.params import param, part
-from scalingar_fw.protocols import Context, Sampler, Scope, Step
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Confidence, Proposal
-from scalingar_fw.statistics import group_rank
-from scalingar_fw.strategy import Multinomial
+from scalingar_fw.decoding.params import param, part
+from scalingar_fw.decoding.components import Context, Sampler, Scope, Step
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Confidence, Proposal
+from scalingar_fw.decoding.statistics import group_rank
+from scalingar_fw.decoding.strategy import Multinomial
 from scalingar_plugins.samplers.lineage import (
     check_inner,
     draw_children,

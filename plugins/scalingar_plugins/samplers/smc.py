@@ -17,13 +17,13 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw.noise import RESAMPLING
-from scalingar_fw.params import param, part
-from scalingar_fw.protocols import Context, Sampler, Scope, Step
-from scalingar_fw.result import Array
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Confidence, Proposal, candidate_field, take
-from scalingar_fw.strategy import Multinomial
+from scalingar_fw.decoding.noise import RESAMPLING
+from scalingar_fw.decoding.params import param, part
+from scalingar_fw.decoding.components import Context, Sampler, Scope, Step
+from scalingar_fw.decoding.result import Array
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Confidence, Proposal, candidate_field, take
+from scalingar_fw.decoding.strategy import Multinomial
 from scalingar_plugins.samplers.lineage import check_inner, draw_children, slots_by_candidate
 from scalingar_plugins.selectors.rewarded import POTENTIAL
 

@@ -8,10 +8,10 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw.params import param
-from scalingar_fw.protocols import Sampler, Step
-from scalingar_fw.sampling import Sampling, inverse_cdf, truncate
-from scalingar_fw.state import Confidence, Proposal
+from scalingar_fw.decoding.params import param
+from scalingar_fw.decoding.components import Sampler, Step
+from scalingar_fw.decoding.sampling import Sampling, inverse_cdf, truncate
+from scalingar_fw.decoding.state import Confidence, Proposal
 
 
 def keep_min_p(logits: Tensor, share: float) -> Tensor:

@@ -16,12 +16,12 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from scalingar_fw.errors import ContractError, ScalingarError
-from scalingar_fw.params import param, part
-from scalingar_fw.protocols import Context, Promises, Scope, Step, Termination, Verdict
-from scalingar_fw.result import Status
-from scalingar_fw.state import Confidence, Rows, candidate_field
-from scalingar_fw.statistics import group_rank
-from scalingar_fw.strategy import NeverTerminate
+from scalingar_fw.decoding.params import param, part
+from scalingar_fw.decoding.components import Context, Promises, Scope, Step, Termination, Verdict
+from scalingar_fw.decoding.result import Status
+from scalingar_fw.decoding.state import Confidence, Rows, candidate_field
+from scalingar_fw.decoding.statistics import group_rank
+from scalingar_fw.decoding.strategy import NeverTerminate
 
 _INSIDE = "the policy whose verdicts count under this rule"
 

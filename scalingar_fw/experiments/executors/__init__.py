@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from attrs import frozen
 
 from scalingar_fw.errors import ScalingarError, unknown_name
-from scalingar_fw.experiments.work import Setup
+from scalingar_fw.experiments.worker import Setup
 
 _HERE = "scalingar_fw.experiments.executors."
 #: Name: where it is and what `scalingar bench --help` says. A plugin's may be `module:Class`.
@@ -86,7 +86,7 @@ def make_executor(
         workers: how many work at a time.
         options: the executor's own, such as `partition` for Slurm.
     """
-    from scalingar_fw.composition import import_named
+    from scalingar_fw.config.serialization import import_named
 
     if not isinstance(name, str):
         return name

@@ -7,7 +7,7 @@ from typing import Any
 
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.executors import Outcome, Task
-from scalingar_fw.experiments.work import Setup, Worker
+from scalingar_fw.experiments.worker import Setup, Worker
 
 
 class InlineExecutor:

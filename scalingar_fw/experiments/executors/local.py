@@ -15,7 +15,7 @@ from attrs import define
 
 from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.experiments.executors import Outcome, Task
-from scalingar_fw.experiments.work import Setup, Worker
+from scalingar_fw.experiments.worker import Setup, Worker
 
 
 @define

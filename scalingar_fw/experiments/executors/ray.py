@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scalingar_fw.experiments.executors import Outcome, Task, missing_extra
-from scalingar_fw.experiments.work import Setup, Worker
+from scalingar_fw.experiments.worker import Setup, Worker
 
 
 class RayExecutor:

@@ -13,7 +13,7 @@ from typing import Any
 
 from scalingar_fw.experiments.executors import Outcome, Task, missing_extra
 from scalingar_fw.experiments.layout import Layout
-from scalingar_fw.experiments.work import BUSY, DONE, Setup, Worker
+from scalingar_fw.experiments.worker import BUSY, DONE, Setup, Worker
 
 #: How long `stop` waits for processes of this machine that it asked to end.
 _GRACE_SECONDS = 10.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scalingar_fw.loop import decode
-from scalingar_fw.noise import Prompt
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Grid
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.decoding.loop import decode
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Grid
+from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.testing.reference import ReferenceModel
 from scalingar_plugins.confidence.likelihood import (
     LogProbConfidence,

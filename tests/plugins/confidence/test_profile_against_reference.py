@@ -17,7 +17,7 @@ import reference_scalingar as slow
 from attrs import evolve
 from streams import KINDS, Company, Histories, logits, play
 
-from scalingar_fw.state import Grid
+from scalingar_fw.decoding.state import Grid
 from scalingar_plugins.confidence.blocks import WorstBlockStability
 from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.intrinsic import IntrinsicConfidence

@@ -14,8 +14,8 @@ from streams import KINDS, Company, context, logits, quantities, signals_of, ste
 from torch import Tensor
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.protocols import Estimator
-from scalingar_fw.state import Grid, Rows, take
+from scalingar_fw.decoding.components import Estimator
+from scalingar_fw.decoding.state import Grid, Rows, take
 from scalingar_plugins.confidence.blocks import WorstBlockStability
 from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.intrinsic import IntrinsicConfidence

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scalingar_fw.loop import decode
-from scalingar_fw.noise import Prompt
-from scalingar_fw.strategy import Strategy
+from scalingar_fw.decoding.loop import decode
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.confidence.unified import UnifiedConfidence
 

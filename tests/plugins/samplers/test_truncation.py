@@ -12,11 +12,11 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalingar_fw.loop import decode
-from scalingar_fw.noise import Prompt
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Grid
-from scalingar_fw.strategy import Multinomial, Strategy
+from scalingar_fw.decoding.loop import decode
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Grid
+from scalingar_fw.decoding.strategy import Multinomial, Strategy
 from scalingar_fw.testing import ScriptedModel
 from scalingar_plugins.samplers.truncation import EntropyTemperature, MinP, keep_min_p
 

@@ -12,9 +12,9 @@ from attrs import field, frozen
 from torch import Tensor
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.noise import Prompt
-from scalingar_fw.sampling import Sampling
-from scalingar_fw.state import Grid, Logits
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Grid, Logits
 from scalingar_plugins.models.branches import BranchCache, copy_prompts, split_branches
 from scalingar_plugins.models.shapes.generator import Generator
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer

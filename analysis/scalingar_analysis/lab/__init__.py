@@ -1,0 +1,1 @@
+"""What a new per-step signal is worth."""

@@ -1,0 +1,1 @@
+"""Finished runs, opened for plots, tables and reports."""

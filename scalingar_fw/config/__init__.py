@@ -1,0 +1,1 @@
+"""Text to objects and back: run configurations, serialised components, loaders' options."""

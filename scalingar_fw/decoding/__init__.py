@@ -1,0 +1,1 @@
+"""What happens to tokens: the loop, its state, and the components that decide."""

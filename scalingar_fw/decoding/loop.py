@@ -1,0 +1,494 @@
+"""The decoding loop: a fold of `decode_step` over one immutable state. Read this first.
+
+Order in a step (Algorithm 1): signals of the logits -> confidence -> guidance scale -> proposal ->
+append -> commit the chosen log-probabilities -> termination -> hooks -> retire -> forward pass.
+The only mutations are writes into the preallocated token buffer and KV cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import evolve, frozen
+from torch import Tensor
+
+from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.decoding.events import CandidateEnd, DecodeStart, TokenEvent
+from scalingar_fw.hooks import make_hooks
+from scalingar_fw.decoding.timing import Clock, peak_bytes, reset_peak
+from scalingar_fw.decoding.memory_budget import passes_within
+from scalingar_fw.decoding.noise import Prompt, check_seeds, noise_table
+from scalingar_fw.decoding.components import Component, Context, ModelAdapter, Pool, Step, Verdict
+from scalingar_fw.decoding.recorder import Recorder, StepRecord
+from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.signals import compute_signals, guided_logits, sanitize
+from scalingar_fw.decoding.state import Cache, Children, Logits, Proposal, Rows, candidate_field, take
+from scalingar_fw.decoding.strategy import Strategy
+
+
+@frozen(eq=False)
+class DecodeState:
+    """Everything the next step needs; print it to see where a decode stands.
+
+    Grouped: where we are; who the rows are; what they have written; what the model says next;
+    what the components remember.
+    """
+
+    step: int
+    next_candidate: tuple[int, ...]  # per prompt: the id that the next fork gets
+    rows: Rows = candidate_field()
+    tokens: Tensor = candidate_field()  # [N, T] int64, written in place; read [:, :step]
+    noise: Tensor = candidate_field()  # [N, T] float64
+    scale: Tensor = candidate_field()  # [N]: of the previous step
+    logits: Logits = candidate_field()
+    cache: Cache = candidate_field()
+    confidence: Any = candidate_field(default=None)
+    guidance: Any = candidate_field(default=None)
+    termination: Any = candidate_field(default=None)
+    sampler: Any = candidate_field(default=None)
+
+
+@frozen(eq=False)
+class Decoder:
+    """A strategy bound to a model and a way of sampling, with a seed for each prompt."""
+
+    model: ModelAdapter
+    strategy: Strategy
+    sampling: Sampling
+    prompts: Sequence[Prompt]
+    seeds: Sequence[int]
+
+    def at(self, state: DecodeState) -> Step:
+        return Step(
+            index=state.step,
+            total=self.model.grid.size,
+            grid=self.model.grid,
+            rows=state.rows,
+            noise=state.noise[:, state.step],
+            prompts=self.prompts,
+            seeds=self.seeds,
+            next_candidate=state.next_candidate,
+        )
+
+
+def decode(
+    model: ModelAdapter,
+    strategy: Strategy,
+    prompts: Sequence[Prompt],
+    *,
+    n: int | None = None,
+    seed: int | Sequence[int] = 0,
+    sampling: Sampling | None = None,
+    hooks: Any = None,
+    max_memory: int | None = None,
+    passes: int = 1,
+) -> Decoded:
+    """Decode `n` candidates for each prompt and choose one of each.
+
+    Args:
+        model: the adapter; its `encode` validates the prompts.
+        strategy: what to do with the candidates.
+        prompts: decoded in one batch; results do not depend on their company (see noise.py).
+        n: candidates per prompt; the strategy's own default where None.
+        seed: keys all randomness together with each prompt's content; one for all prompts, or
+            one each (the same prompt twice in a batch needs two).
+        sampling: guidance, temperature, truncation; the model's preset where None.
+        hooks: from `make_hooks`; no observers where None.
+        max_memory: bytes for the candidates; where they do not fit together and the strategy
+            looks at each alone, they are decoded in passes (memory.py).
+        passes: at least so many, whatever fits.
+
+    Raises:
+        ScalingarError: bad input, found before the first token.
+        ContractError: the model or a component returned something impossible.
+    """
+    n = strategy.default_n if n is None else n
+    sampling = model.preset if sampling is None else sampling
+    hooks = make_hooks() if hooks is None else hooks
+    check(model, sampling, prompts, n)
+    seeds = check_seeds(seed, len(prompts))
+    decoder = Decoder(model, strategy, sampling, tuple(prompts), seeds)
+    split = passes_within(
+        model, strategy, n=n, prompts=len(prompts), max_memory=max_memory, passes=passes
+    )
+    ledger, clock = Ledger(), Clock()
+    trajectories: list[Trajectory] = []
+    reset_peak(model.device)
+    with torch.inference_mode():
+        for first, count in split:
+            state: DecodeState | None = start(decoder, n, ledger, clock, first, count)
+            if first == 0:
+                hooks.on_decode_start(
+                    event=DecodeStart(decoder.prompts, n, seeds, model.grid, sampling)
+                )
+            recorder = Recorder()
+            while state is not None:
+                state, record, verdict = decode_step(decoder, state, ledger, recorder, hooks)
+                if record.index == 0:
+                    check_recorded(strategy, record.values)
+                clock.mark("policy")
+                hooks.on_token(
+                    event=TokenEvent(
+                        record.index, record.rows.prompt, record.rows.candidate, record.values
+                    )
+                )
+                state = retire(decoder, state, record, verdict, recorder, hooks)
+                clock.mark("policy")
+                if state is not None:
+                    state = advance(decoder, state, ledger)
+                    clock.mark("model")
+            trajectories += recorder.trajectories()
+    if len(split) > 1:
+        trajectories.sort(key=lambda t: (t.prompt, t.candidate))
+    chosen = choose(decoder, trajectories)
+    clock.mark("select")
+    ledger.seconds, ledger.peak_bytes = clock.seconds, peak_bytes(model.device)
+    result = Decoded(decoder.prompts, trajectories, chosen, ledger, model.grid.size, n)
+    hooks.on_decode_end(result=result)
+    return result
+
+
+def check(model: ModelAdapter, sampling: Sampling, prompts: Sequence[Prompt], n: int) -> None:
+    """Every rule between model, prompts and settings, once, before any work."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ScalingarError(f"n={n!r} must be a whole number >= 1: candidates per prompt.")
+    if not prompts:
+        raise ScalingarError("There is no prompt to decode: give at least one.")
+    if model.branches < 2 and sampling.guidance != 1.0:
+        raise ScalingarError(
+            f"guidance={sampling.guidance} needs unconditional logits, which {model.name!r} does "
+            "not give: use guidance 1."
+        )
+
+
+def check_recorded(strategy: Strategy, recorded: Collection[str]) -> None:
+    """A selector that needs a signal which nothing records is refused after one token, not T."""
+    for name, setting in getattr(strategy.selector, "requires", {}).items():
+        if name not in recorded:
+            raise ScalingarError(
+                f"Strategy {strategy.name!r}: its selector reads the signal {name!r}, which no "
+                f"component records: use {setting}. Recorded: {', '.join(sorted(recorded))}."
+            )
+
+
+def start(
+    decoder: Decoder, n: int, ledger: Ledger, clock: Clock, first: int = 0, count: int | None = None
+) -> DecodeState:
+    """Encode and prefill; every component's `init`.
+
+    `first`, `count`: which of the `n` candidates of each prompt (all by default).
+    """
+    count = n if count is None else count
+    model, prompts = decoder.model, decoder.prompts
+    clock.restart()
+    conditioning = model.encode(prompts)
+    clock.mark("encode")
+    cache, logits = model.prefill(conditioning, count)
+    clock.mark("prefill")
+    ledger.prefill_rows += model.branches * len(prompts)
+    ledger.model_calls += 1
+    prompt = np.repeat(np.arange(len(prompts)), count)
+    candidate = np.tile(np.arange(first, first + count), len(prompts))
+    rows = Rows.of(prompt, candidate, len(prompts), model.device)
+    logits = _received(model, logits, len(rows), ledger)
+    # Half-precision overflow shows at once as NaN or inf: better said here than sampled from.
+    both = torch.stack([logits.cond, logits.uncond])
+    reach = both if logits.permitted is None else both[:, logits.permitted]
+    if not bool(torch.isfinite(reach).all()):
+        raise ContractError(
+            f"{model.name!r} gave logits that are not finite for the first token "
+            f"(dtype {model.dtype}): use --dtype float32 or bfloat16, or check the weights."
+        )
+    strategy = decoder.strategy
+    context = Context(rows, model.grid, model.vocab_size, decoder.sampling, model.device)
+    if hasattr(strategy.sampler, "most_rows"):
+        context = evolve(context, most_rows=strategy.sampler.most_rows(context))
+    # MPS has no float64; there the table stays on the host, where inverse_cdf works as well.
+    table = torch.from_numpy(
+        noise_table(decoder.seeds, prompts, prompt, candidate, model.grid.size)
+    )
+    if model.device.type != "mps":
+        table = table.to(model.device)
+    if isinstance(strategy.selector, Component):
+        strategy.selector.init(context)
+    state = DecodeState(
+        step=0,
+        next_candidate=(n,) * len(prompts),
+        rows=rows,
+        tokens=torch.zeros(len(rows), model.grid.size, dtype=torch.int64, device=model.device),
+        noise=table,
+        scale=context.full(decoder.sampling.guidance),
+        logits=logits,
+        cache=cache,
+        confidence=strategy.confidence.init(context),
+        guidance=strategy.guidance.init(context),
+        termination=strategy.termination.init(context),
+        sampler=strategy.sampler.init(context),
+    )
+    clock.mark("policy")
+    return state
+
+
+def _received(model: ModelAdapter, logits: Logits, rows: int, ledger: Ledger) -> Logits:
+    """Shape and dtype of an adapter's logits, checked where foreign code returns."""
+    shape = (rows, model.vocab_size)
+    if tuple(logits.cond.shape) != shape or tuple(logits.uncond.shape) != shape:
+        raise ContractError(
+            f"{model.name!r} returned logits of shape {tuple(logits.cond.shape)} and "
+            f"{tuple(logits.uncond.shape)}; both must be {shape} (live rows, vocabulary)."
+        )
+    if model.finite_logits:  # no search for -inf, and so no wait for the device
+        if logits.permitted is None and logits.cond.dtype is torch.float32:
+            return logits
+        cond = _masked(logits.cond, logits.permitted)
+        same = logits.uncond is logits.cond
+        uncond = cond if same else _masked(logits.uncond, logits.permitted)
+        return Logits(cond, uncond, logits.permitted)
+    clean, floored = sanitize(logits.cond, logits.uncond, logits.permitted)
+    ledger.floored_logits += floored
+    return clean
+
+
+def _masked(logits: Tensor, permitted: Tensor | None) -> Tensor:
+    logits = logits.float()
+    return logits if permitted is None else logits.masked_fill(~permitted, -torch.inf)
+
+
+def decode_step(
+    decoder: Decoder, state: DecodeState, ledger: Ledger, recorder: Recorder, hooks: Any
+) -> tuple[DecodeState, StepRecord, Any]:
+    """Choose one token for each live row. Each line uses only the lines above it."""
+    strategy, step = decoder.strategy, decoder.at(state)
+
+    # Profile: how sure is the model, and is it still listening to the prompt?
+    before = None
+    if strategy.confidence.distribution == "guided":
+        before = guided_logits(state.logits, state.scale)
+    signals = compute_signals(state.logits, before)
+    confidence, memory = strategy.confidence.update(state.confidence, signals, step)
+
+    # Policy: how hard to push towards the prompt.
+    scale, guidance = strategy.guidance.update(state.guidance, confidence, step)
+
+    # Act. A proposal with parents moves every per-candidate field before it is appended.
+    guided = guided_logits(state.logits, scale)
+    proposal, sampler = strategy.sampler.propose(
+        state.sampler, guided, confidence, step, decoder.sampling
+    )
+    log_p_guided = torch.log_softmax(guided, -1)
+    if proposal.parent is not None:
+        parent = proposal.parent
+        state = evolve(state, confidence=memory, guidance=guidance, scale=scale)
+        state, step = _follow(decoder, state, proposal, recorder, hooks)
+        memory, guidance, scale = state.confidence, state.guidance, state.scale
+        signals, confidence = take(signals, parent), take(confidence, parent)
+        log_p_guided = log_p_guided.index_select(0, parent)
+    state.tokens[:, state.step] = proposal.token
+    ledger.tokens += len(state.rows)
+
+    # Commit what was chosen; then, with everything known, who may stay.
+    chosen = signals.commit(proposal.token, log_p_guided)
+    confidence, memory = strategy.confidence.commit(memory, confidence, chosen, step)
+    verdict, termination = strategy.termination.update(state.termination, confidence, step)
+
+    record = StepRecord(
+        index=state.step,
+        rows=state.rows,
+        parent=proposal.parent,
+        values={
+            "token": proposal.token,
+            "entropy_nats": signals.entropy_nats,
+            "entropy": signals.entropy,
+            "margin": signals.margin,
+            "kl": signals.kl,
+            "log_prob_cond": chosen.log_prob_cond,
+            "log_prob_uncond": chosen.log_prob_uncond,
+            "log_prob_guided": chosen.log_prob_guided,
+            "confidence": confidence.value,
+            "rebound": confidence.rebound,
+            "intrinsic": confidence.intrinsic,
+            "drift": confidence.drift,
+            "scale": scale,
+            **proposal.trace,
+            **confidence.extra,
+            **verdict.trace,
+        },
+    )
+    recorder.add(record)
+    state = evolve(
+        state,
+        step=state.step + 1,
+        scale=scale,
+        confidence=memory,
+        guidance=guidance,
+        termination=termination,
+        sampler=sampler,  # the children's already, where there are parents
+    )
+    return state, record, verdict
+
+
+def _follow(
+    decoder: Decoder, state: DecodeState, proposal: Proposal, recorder: Recorder, hooks: Any
+) -> tuple[DecodeState, Step]:
+    """Give each proposed row the history it continues; name forks, end rows without a child."""
+    assert proposal.parent is not None
+    old = state.rows
+    names = Children.of(old, proposal.parent, state.next_candidate)
+    parents = proposal.parent.tolist()
+    for child in names.forks:
+        parent = int(old.candidate[parents[child]])
+        recorder.fork(int(names.prompt[child]), int(names.candidate[child]), parent, state.step)
+    if names.childless:
+        recorder.end(old, names.childless, Status.DROPPED, Status.DROPPED.sentence)
+        for i in names.childless:
+            hooks.on_candidate_end(
+                event=CandidateEnd(
+                    int(old.prompt[i]),
+                    int(old.candidate[i]),
+                    state.step,
+                    Status.DROPPED,
+                    Status.DROPPED.sentence,
+                )
+            )
+    state = take(state, proposal.parent)
+    rows = Rows.of(names.prompt, names.candidate, old.n_prompts, decoder.model.device)
+    noise = state.noise
+    if names.forks:  # branches of a fork never share noise
+        forks = list(names.forks)
+        table = noise_table(
+            decoder.seeds,
+            decoder.prompts,
+            names.prompt[forks],
+            names.candidate[forks],
+            noise.shape[1],
+        )
+        noise = noise.clone()
+        noise[torch.tensor(forks, device=noise.device)] = torch.from_numpy(table).to(noise.device)
+    state = evolve(state, rows=rows, noise=noise, next_candidate=names.next_candidate)
+    return state, decoder.at(state)
+
+
+def retire(
+    decoder: Decoder,
+    state: DecodeState,
+    record: StepRecord,
+    verdict: Any,
+    recorder: Recorder,
+    hooks: Any,
+) -> DecodeState | None:
+    """Rows leave here and nowhere else; None when none is left. One host read, if any row may go."""
+    rows = state.rows
+    if state.step == decoder.model.grid.size:
+        sentence = Status.COMPLETED.sentence
+        recorder.end(rows, range(len(rows)), Status.COMPLETED, sentence)
+        for prompt, candidate in zip(rows.prompt, rows.candidate, strict=True):
+            hooks.on_candidate_end(
+                event=CandidateEnd(
+                    int(prompt), int(candidate), state.step, Status.COMPLETED, sentence
+                )
+            )
+        return None
+    if verdict.terminate is None:
+        return state
+    gone = verdict.terminate.cpu().numpy()
+    if not gone.any():
+        return state
+    leaving = np.flatnonzero(gone)
+    if len(np.unique(rows.prompt[~gone])) < len(np.unique(rows.prompt)):
+        emptied = sorted(set(rows.prompt.tolist()) - set(rows.prompt[~gone].tolist()))
+        raise ContractError(
+            f"{type(decoder.strategy.termination).__name__} would end the last live candidate of "
+            f"prompt {emptied[0]} at step {record.index}: a policy must keep one (min_survivors)."
+        )
+    values = {k: v[leaving].tolist() for k, v in record.values.items()}
+    why = reasons_of(verdict, leaving)
+    for place, row in enumerate(leaving.tolist()):
+        status, reason = why[place]
+        # An estimator may record something of its own under the name "step".
+        known = {**{k: v[place] for k, v in values.items()}, "step": record.index}
+        sentence = reason.format(**known)
+        recorder.end(rows, [row], status, sentence)
+        hooks.on_candidate_end(
+            event=CandidateEnd(
+                int(rows.prompt[row]),
+                int(rows.candidate[row]),
+                state.step,
+                status,
+                sentence,
+            )
+        )
+    keep = torch.from_numpy(np.flatnonzero(~gone)).to(decoder.model.device)
+    recorder.keep(keep)
+    return take(state, keep)
+
+
+def reasons_of(verdict: Verdict, leaving: np.ndarray[Any, Any]) -> list[tuple[Status, str]]:
+    """Status and sentence of each row that leaves."""
+    why = [(verdict.status, verdict.reason)] * len(leaving)
+    for other in reversed(verdict.exceptions):
+        if other.terminate is not None:
+            named = other.terminate.cpu().numpy()[leaving]
+            why = [
+                (other.status, other.reason) if is_named else before
+                for is_named, before in zip(named, why, strict=True)
+            ]
+    return why
+
+
+def advance(decoder: Decoder, state: DecodeState, ledger: Ledger) -> DecodeState:
+    """Run the model on the tokens just written, survivors only."""
+    model, index = decoder.model, state.step - 1
+    logits = model.step(state.cache, state.tokens[:, index], index)
+    calls = model.calls(index)
+    ledger.decode_rows += model.branches * len(state.rows) * calls
+    ledger.model_calls += calls
+    return evolve(state, logits=_received(model, logits, len(state.rows), ledger))
+
+
+def choose(decoder: Decoder, trajectories: Sequence[Trajectory]) -> list[int]:
+    """Each prompt's answer, as an index into `trajectories`."""
+    chosen = []
+    for number, prompt in enumerate(decoder.prompts):
+        places = [i for i, t in enumerate(trajectories) if t.prompt == number and t.completed]
+        if not places:
+            raise ContractError(f"No candidate of prompt {number} was completed.")
+        pool = Pool(
+            prompt,
+            [trajectories[i] for i in places],
+            decoder.seeds[number],
+            lambda some: to_images(decoder.model, some),
+        )
+        pick = decoder.strategy.selector.select(pool)
+        if not 0 <= pick < len(places):
+            raise ContractError(
+                f"{type(decoder.strategy.selector).__name__} chose candidate {pick} of "
+                f"{len(places)} completed ones."
+            )
+        chosen.append(places[pick])
+    return chosen
+
+
+def to_images(
+    model: ModelAdapter, trajectories: Sequence[Trajectory], hooks: Any = None
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Images `[K, H, W, 3]` uint8 of trajectories; a pruned one is filled up with token 0."""
+    images = []
+    for start_at in range(0, len(trajectories), 16):  # bounded memory at 512 x 512
+        part = trajectories[start_at : start_at + 16]
+        tokens = torch.zeros(len(part), model.grid.size, dtype=torch.int64)
+        for i, t in enumerate(part):
+            tokens[i, : len(t)] = torch.tensor(t.tokens)
+        with torch.inference_mode():
+            pixels = model.decode(tokens.to(model.device)).float().cpu()
+        # Rounded, as torchvision's save_image does; official scripts differ by one level here.
+        images.append(((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
+    array: np.ndarray[Any, Any] = torch.cat(images).permute(0, 2, 3, 1).contiguous().numpy()
+    array.setflags(write=False)
+    if hooks is not None:
+        for t, image in zip(trajectories, array, strict=True):
+            hooks.on_image(prompt=t.prompt, candidate=t.candidate, image=image)
+    return array

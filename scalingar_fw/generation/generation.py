@@ -1,0 +1,193 @@
+"""What `generate` gives back for a prompt: the answer, every candidate, the cost, the trace."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from scalingar_fw.config.run_config import RunConfig
+from scalingar_fw.decoding.loop import to_images
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.components import ModelAdapter
+from scalingar_fw.registry import Registry
+from scalingar_fw.decoding.result import Array, Decoded, Ledger, Status, Trajectory
+from scalingar_fw.decoding.state import Grid
+from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.generation.trace import Trace, without_clock
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@frozen(eq=False)
+class Candidate:
+    """One of the images that were decoded for a prompt; its pixels are made when first read."""
+
+    trajectory: Trajectory
+    place: int
+    generation: Generation = field(repr=False)
+
+    @property
+    def id(self) -> int:
+        return self.trajectory.candidate
+
+    @property
+    def status(self) -> Status:
+        return self.trajectory.status
+
+    @property
+    def reason(self) -> str:
+        """How it ended, as a sentence."""
+        return self.trajectory.reason
+
+    @property
+    def tokens(self) -> Array:
+        """`[L]` int64; L < T where it was ended early."""
+        return self.trajectory.tokens
+
+    @property
+    def signals(self) -> Mapping[str, Array]:
+        """What was recorded at each token, `[L]` float32 by name."""
+        return self.trajectory.signals
+
+    @property
+    def completed(self) -> bool:
+        return self.trajectory.completed
+
+    @property
+    def confidence(self) -> float:
+        """The last confidence."""
+        return self.trajectory.final("confidence")
+
+    @property
+    def chosen(self) -> bool:
+        return self.place == self.generation.decoded.chosen[0]
+
+    @property
+    def pixels(self) -> Array:
+        """`[H, W, 3]` uint8; cells that were never decoded are filled up with token 0."""
+        return self.generation.pixels_of(self.place)
+
+    @property
+    def image(self) -> Image:
+        return _to_pil(self.pixels)
+
+
+@frozen(eq=False)
+class Generation:
+    """What `generate` gives for a prompt: the answer, all candidates, the cost, the trace.
+
+    `run`: the configuration of the call as a whole; `config`: of this prompt alone. They differ
+    where several prompts were decoded together. `ledger` is that of the forward batch which this
+    prompt shared with `batch_prompts - 1` others; `tokens` are its own.
+    """
+
+    prompt: Prompt
+    config: RunConfig
+    run: RunConfig = field(repr=False)
+    decoded: Decoded = field(repr=False)
+    model: ModelAdapter = field(repr=False)
+    strategy: Strategy = field(repr=False)
+    registry: Registry = field(repr=False)
+    index: int = 0
+    batch_place: int = 0
+    batch_prompts: int = 1
+    load_seconds: float = field(default=0.0, repr=False)
+    _hooks: Any = field(default=None, repr=False)
+    _pixels: dict[int, Array] = field(factory=dict, repr=False)
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every candidate, by id: completed, pruned and dropped ones."""
+        return tuple(Candidate(t, i, self) for i, t in enumerate(self.decoded.trajectories))
+
+    @property
+    def answer(self) -> Candidate:
+        """The chosen candidate."""
+        return self.candidates[self.decoded.chosen[0]]
+
+    @property
+    def pixels(self) -> Array:
+        """The answer's image, `[H, W, 3]` uint8."""
+        return self.answer.pixels
+
+    @property
+    def image(self) -> Image:
+        """The answer's image, for PIL."""
+        return self.answer.image
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.decoded.ledger
+
+    @property
+    def grid(self) -> Grid:
+        return self.model.grid
+
+    @property
+    def tokens(self) -> int:
+        """Tokens sampled for this prompt, over all its candidates."""
+        return sum(len(t) - t.forked_at for t in self.decoded.trajectories)
+
+    @property
+    def full_tokens(self) -> int:
+        """N x T: what decoding every candidate to its end takes."""
+        return self.decoded.n * self.decoded.total_tokens
+
+    @property
+    def trace(self) -> Trace:
+        """The record of every step, as `read_trace` gives it back after `save`."""
+        return Trace(without_clock(self.decoded), self.config, self.grid)
+
+    def decode_pixels(self, places: Iterable[int] | None = None) -> None:
+        """Make the images of `candidates[p]` for p in `places` (all where None) in one call."""
+        wanted = range(len(self.decoded.trajectories)) if places is None else places
+        missing = [place for place in wanted if place not in self._pixels]
+        if missing:
+            chosen = [self.decoded.trajectories[place] for place in missing]
+            named = [evolve(t, prompt=self.batch_place) for t in chosen]
+            images = to_images(self.model, named, self._hooks)
+            self._pixels.update(zip(missing, images, strict=True))
+
+    def pixels_of(self, place: int) -> Array:
+        """The image of `candidates[place]`."""
+        self.decode_pixels([place])
+        return self._pixels[place]
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> Path:
+        """Write image, plots, trace, `run.json` and `config.yaml`; whole or not at all."""
+        from scalingar_fw.files import new_folder
+        from scalingar_fw.generation.run_folder import write_run
+
+        folder = Path(folder)
+        with new_folder(folder, overwrite) as place:
+            write_run(self, place)
+        return folder
+
+    def plot(self, artefact: str = "dynamics.png") -> Image:
+        """A registered artefact as an image: "dynamics.png", "candidates.png", or a plugin's."""
+        import PIL.Image
+
+        write = self.registry.get("artefact", artefact)
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / artefact.replace("/", "-")
+            write(self, path)
+            with PIL.Image.open(path) as image:
+                copy: Image = image.copy()
+        return copy
+
+    def _repr_png_(self) -> bytes:
+        """Notebooks show the answer."""
+        from scalingar_fw.generation.run_folder import png_bytes
+
+        return png_bytes(self.pixels)
+
+
+def _to_pil(pixels: Array) -> Image:
+    import PIL.Image
+
+    return PIL.Image.fromarray(pixels)
