@@ -15,20 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scalingar_fw.config.run_config import RunConfig as RunConfig
-    from scalingar_fw.errors import ContractError as ContractError
-    from scalingar_fw.errors import PluginWarning as PluginWarning
-    from scalingar_fw.errors import ScalingarError as ScalingarError
-    from scalingar_fw.generation.generate import generate as generate
-    from scalingar_fw.hooks import make_hooks as make_hooks
-    from scalingar_fw.hookspecs import hookimpl as hookimpl
-    from scalingar_fw.decoding.loop import decode as decode
-    from scalingar_fw.decoding.noise import Prompt as Prompt
-    from scalingar_fw.generation.generation import Candidate as Candidate
-    from scalingar_fw.generation.generation import Generation as Generation
-    from scalingar_fw.decoding.params import param as param
-    from scalingar_fw.decoding.params import part as part
+    from scalingar_fw.decoding.components import ConfidenceEstimator as ConfidenceEstimator
     from scalingar_fw.decoding.components import Context as Context
-    from scalingar_fw.decoding.components import Estimator as Estimator
     from scalingar_fw.decoding.components import Guidance as Guidance
     from scalingar_fw.decoding.components import ModelAdapter as ModelAdapter
     from scalingar_fw.decoding.components import Pool as Pool
@@ -38,8 +26,10 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.components import Step as Step
     from scalingar_fw.decoding.components import Termination as Termination
     from scalingar_fw.decoding.components import Verdict as Verdict
-    from scalingar_fw.registry import Registry as Registry
-    from scalingar_fw.registry import load_registry as load_registry
+    from scalingar_fw.decoding.loop import decode as decode
+    from scalingar_fw.decoding.noise import Prompt as Prompt
+    from scalingar_fw.decoding.params import param as param
+    from scalingar_fw.decoding.params import part as part
     from scalingar_fw.decoding.result import Decoded as Decoded
     from scalingar_fw.decoding.result import Ledger as Ledger
     from scalingar_fw.decoding.result import Status as Status
@@ -51,8 +41,18 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.state import candidate_field as candidate_field
     from scalingar_fw.decoding.state import prompt_field as prompt_field
     from scalingar_fw.decoding.strategy import Strategy as Strategy
+    from scalingar_fw.errors import ContractError as ContractError
+    from scalingar_fw.errors import PluginWarning as PluginWarning
+    from scalingar_fw.errors import ScalingarError as ScalingarError
+    from scalingar_fw.generation.generate import generate as generate
+    from scalingar_fw.generation.generation import Candidate as Candidate
+    from scalingar_fw.generation.generation import Generation as Generation
     from scalingar_fw.generation.trace import Trace as Trace
     from scalingar_fw.generation.trace import read_trace as read_trace
+    from scalingar_fw.hooks import make_hooks as make_hooks
+    from scalingar_fw.hookspecs import hookimpl as hookimpl
+    from scalingar_fw.registry import Registry as Registry
+    from scalingar_fw.registry import load_registry as load_registry
 
     __version__: str
 
@@ -69,7 +69,7 @@ _HOMES = {
     "decoding.params": ("param", "part"),
     "decoding.components": (
         "Context",
-        "Estimator",
+        "ConfidenceEstimator",
         "Guidance",
         "ModelAdapter",
         "Pool",
@@ -93,10 +93,10 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Candidate",
     "Confidence",
+    "ConfidenceEstimator",
     "Context",
     "ContractError",
     "Decoded",
-    "Estimator",
     "Generation",
     "Guidance",
     "Ledger",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from attrs import evolve, frozen
 
-from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.errors import ScalingarError, unknown_name
 
 if TYPE_CHECKING:
     from scalingar_fw.registry import Registry

@@ -13,8 +13,8 @@ import pluggy
 
 if TYPE_CHECKING:
     from scalingar_fw.decoding.events import CandidateEnd, DecodeStart, TokenEvent
-    from scalingar_fw.registry import Registry
     from scalingar_fw.decoding.result import Decoded
+    from scalingar_fw.registry import Registry
 
 PROJECT = "scalingar_fw"
 hookspec = pluggy.HookspecMarker(PROJECT)

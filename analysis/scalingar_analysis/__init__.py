@@ -30,7 +30,7 @@ COMMANDS = {
     "tune": "Search a policy's settings by replay (extra tune).",
 }
 
-_HOMES = {"figure": "kinds", "open_run": "runs", "plot": "kinds"}
+_HOMES = {"figure": "plots.plot_registry", "open_run": "runs.run", "plot": "plots.plot_registry"}
 
 __all__ = ["figure", "open_run", "plot"]
 
@@ -49,19 +49,19 @@ def scalingar_register(registry: Registry) -> None:
     add(
         "artefact",
         "candidates.png",
-        _HERE + "contact_sheet:write",
+        _HERE + "plots.contact_sheet:write",
         "all candidates; pruned ones up to where they were cut, with reason and confidence",
     )
     add(
         "artefact",
         "dynamics.png",
-        _HERE + "dynamics:write",
+        _HERE + "plots.dynamics:write",
         "entropy, confidence, guidance and live candidates over steps",
     )
     add(
         "artefact",
         "thumbnails",
-        _HERE + "thumbnails:write",
+        _HERE + "plots.thumbnails:write",
         "each candidate's image, small: what plots and reports are drawn over",
     )
     add("command", "report", _HERE + "commands.report:report", "A run as one HTML page.")

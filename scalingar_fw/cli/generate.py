@@ -132,9 +132,9 @@ def generate(
         reporter.phase("loading")
         share_cores()
         # torch is imported from here on
-        from scalingar_fw.generation.generate import run_folder as saving
         from scalingar_fw.config.run_config import read_settings
         from scalingar_fw.files import check_target, new_folder
+        from scalingar_fw.generation import run_folder
         from scalingar_fw.generation.plan import prepare
 
         if out is not None:
@@ -152,7 +152,7 @@ def generate(
                 "Missing PROMPT: give one, --prompts FILE, or a --config with it."
             )
         plan = prepare(registry=registry, **given)
-        folder = saving.default_folder(plan, prompts_file) if out is None else out
+        folder = run_folder.default_folder(plan, prompts_file) if out is None else out
         with new_folder(folder, overwrite) as place:
             many = prompts_file is not None or len(plan.prompts) > 1
             document, lines = _decode(plan, place, reporter, many, since, check)
@@ -223,8 +223,8 @@ def _decode(
     plan: Plan, place: Path, reporter: Reporter, many: bool, since: float, check: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """Decode and write; the document for `--json` and the summary's lines."""
-    from scalingar_fw.generation.generate import run_folder as saving
     from scalingar_fw.cli import summary
+    from scalingar_fw.generation import run_folder
     from scalingar_fw.generation.generate import run_plan
 
     reporter.expect(len(plan.prompts))
@@ -232,10 +232,10 @@ def _decode(
     if not many:
         run = next(runs)
         reporter.phase("writing")
-        data = saving.write_run(run, place, since=since)
+        data = run_folder.write_run(run, place, since=since)
         return data, summary.of_one(data)
     lines, reports = [], []
-    for run, data in saving.write_many(plan, runs, place, since):
+    for run, data in run_folder.write_many(plan, runs, place, since):
         lines.append(summary.row(data, run.index))
         reports.append({"notes": data["notes"]})
     whole = json.loads((place / "run.json").read_text(encoding="utf-8"))

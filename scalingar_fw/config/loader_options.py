@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from scalingar_fw.config.serialization import scalar
-from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.decoding.params import Rule
+from scalingar_fw.errors import ScalingarError, unknown_name
 
 #: What every loader is given by the framework: they have flags of their own.
 OWN_FLAGS = ("device", "dtype", "weights")

@@ -17,12 +17,12 @@ import yaml
 from attrs import field, frozen
 
 from scalingar_fw.config.serialization import build, canonical, describe, scalar
-from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.config.settings import override, settings_of
 from scalingar_fw.decoding.memory_budget import parse_bytes
 from scalingar_fw.decoding.noise import Prompt, check_seed
 from scalingar_fw.decoding.params import Rule, rules
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.config.settings import override, settings_of
+from scalingar_fw.errors import ScalingarError, unknown_name
 
 #: Raised whenever the same configuration would give other tokens than before: part of every key.
 RESULT_VERSION = 1

@@ -14,11 +14,11 @@ from typing import Any
 import attrs
 import yaml
 
-from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.decoding.kinds import check_kind, is_component, kind_of, part_kind
 from scalingar_fw.decoding.params import Rule, rules
-from scalingar_fw.registry import COMPONENTS, KINDS, Registry, import_path
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.registry import COMPONENTS, KINDS, Registry, import_path
 
 #: The kinds of things that can be a part of something.
 _PARTS = KINDS[: KINDS.index("strategy")]

@@ -10,11 +10,11 @@ import attrs
 from attrs import Factory, define
 
 from scalingar_fw.config.serialization import convert
-from scalingar_fw.errors import unknown_name
 from scalingar_fw.decoding.kinds import check_kind, is_component, part_kind
 from scalingar_fw.decoding.params import Rule, rules
-from scalingar_fw.registry import Registry
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import unknown_name
+from scalingar_fw.registry import Registry
 
 
 def settings_of(component: Any, prefix: str = "") -> dict[str, tuple[Rule, Any]]:

@@ -19,11 +19,10 @@ from attrs import evolve, field, frozen
 from torch import Tensor
 
 from scalingar_fw.decoding import contracts
-from scalingar_fw.errors import ContractError
 from scalingar_fw.decoding.components import (
+    ConfidenceEstimator,
     Context,
     Distribution,
-    Estimator,
     Guidance,
     Pool,
     Promises,
@@ -38,13 +37,14 @@ from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Chosen, Confidence, Proposal, candidate_field
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ContractError
 
 
 def checked(strategy: Strategy) -> Strategy:
     """The same strategy, which fails loudly where a component breaks its contract."""
     return evolve(
         strategy,
-        confidence=CheckedEstimator(strategy.confidence),
+        confidence=CheckedConfidence(strategy.confidence),
         guidance=CheckedGuidance(strategy.guidance),
         termination=CheckedTermination(strategy.termination),
         sampler=CheckedSampler(strategy.sampler),
@@ -81,10 +81,10 @@ def _scope(component: Any) -> Any:
 
 
 @frozen
-class CheckedEstimator(Estimator):
+class CheckedConfidence(ConfidenceEstimator):
     """Finite float32 confidences in their ranges; memory that moves with its rows."""
 
-    inner: Estimator
+    inner: ConfidenceEstimator
 
     @property
     def scope(self) -> Any:  # type: ignore[override]

@@ -22,7 +22,16 @@ from scalingar_fw.decoding.noise import EXTRA, Prompt, uniforms
 from scalingar_fw.decoding.result import Status, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Cache, Children, Chosen, Confidence, Grid, Logits, Proposal, Rows
+from scalingar_fw.decoding.state import (
+    Cache,
+    Children,
+    Chosen,
+    Confidence,
+    Grid,
+    Logits,
+    Proposal,
+    Rows,
+)
 
 Scope = Literal["row", "cohort"]
 Distribution = Literal["conditional", "guided"]
@@ -97,7 +106,7 @@ class Component:
         return None
 
 
-class Estimator(Component):
+class ConfidenceEstimator(Component):
     """Confidence from signals. `update` runs before sampling and feeds the guidance scale;
     `commit` runs after it and may use the chosen tokens' log-probabilities."""
 
@@ -318,7 +327,7 @@ class ModelAdapter(Protocol):
         """Model calls that `step(..., index)` makes: 1, or more where forced tokens follow."""
         ...
 
-    def decode(self, tokens: Tensor) -> Tensor:
+    def decode_images(self, tokens: Tensor) -> Tensor:
         """`[N, T]` tokens to `[N, 3, H, W]` images in [-1, 1]."""
         ...
 
@@ -329,8 +338,8 @@ class ModelAdapter(Protocol):
 
 __all__ = [
     "Component",
+    "ConfidenceEstimator",
     "Context",
-    "Estimator",
     "Guidance",
     "ModelAdapter",
     "Pool",

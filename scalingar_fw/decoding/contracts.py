@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalingar_fw.errors import ContractError
 from scalingar_fw.decoding.components import Promises, Verdict
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.state import Confidence, Proposal, Rows, take
+from scalingar_fw.errors import ContractError
 
 #: How far a float32 may stand outside a bound: half-open intervals end in rounding.
 SLACK = 1e-5

@@ -7,17 +7,17 @@ from typing import Any
 
 import attrs
 
-from scalingar_fw.decoding import components as protocols
+from scalingar_fw.decoding import components
 from scalingar_fw.errors import ScalingarError
 
 #: What each kind of component is: its base class, and the methods that a foreign one must have.
 BASES: dict[str, tuple[type, tuple[str, ...]]] = {
-    "confidence": (protocols.Estimator, ("init", "update", "commit")),
-    "guidance": (protocols.Guidance, ("init", "update", "bounds")),
-    "termination": (protocols.Termination, ("init", "update")),
-    "sampler": (protocols.Sampler, ("init", "propose")),
-    "selector": (protocols.Selector, ("select",)),
-    "reward": (protocols.Reward, ("score",)),
+    "confidence": (components.ConfidenceEstimator, ("init", "update", "commit")),
+    "guidance": (components.Guidance, ("init", "update", "bounds")),
+    "termination": (components.Termination, ("init", "update")),
+    "sampler": (components.Sampler, ("init", "propose")),
+    "selector": (components.Selector, ("select",)),
+    "reward": (components.Reward, ("score",)),
 }
 
 

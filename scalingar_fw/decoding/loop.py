@@ -15,19 +15,27 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.decoding.components import Component, Context, ModelAdapter, Pool, Step, Verdict
 from scalingar_fw.decoding.events import CandidateEnd, DecodeStart, TokenEvent
-from scalingar_fw.hooks import make_hooks
-from scalingar_fw.decoding.timing import Clock, peak_bytes, reset_peak
 from scalingar_fw.decoding.memory_budget import passes_within
 from scalingar_fw.decoding.noise import Prompt, check_seeds, noise_table
-from scalingar_fw.decoding.components import Component, Context, ModelAdapter, Pool, Step, Verdict
 from scalingar_fw.decoding.recorder import Recorder, StepRecord
 from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import compute_signals, guided_logits, sanitize
-from scalingar_fw.decoding.state import Cache, Children, Logits, Proposal, Rows, candidate_field, take
+from scalingar_fw.decoding.state import (
+    Cache,
+    Children,
+    Logits,
+    Proposal,
+    Rows,
+    candidate_field,
+    take,
+)
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.decoding.timing import Clock, peak_bytes, reset_peak
+from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.hooks import make_hooks
 
 
 @frozen(eq=False)
@@ -53,7 +61,7 @@ class DecodeState:
 
 
 @frozen(eq=False)
-class Decoder:
+class BoundStrategy:
     """A strategy bound to a model and a way of sampling, with a seed for each prompt."""
 
     model: ModelAdapter
@@ -111,7 +119,7 @@ def decode(
     hooks = make_hooks() if hooks is None else hooks
     check(model, sampling, prompts, n)
     seeds = check_seeds(seed, len(prompts))
-    decoder = Decoder(model, strategy, sampling, tuple(prompts), seeds)
+    bound = BoundStrategy(model, strategy, sampling, tuple(prompts), seeds)
     split = passes_within(
         model, strategy, n=n, prompts=len(prompts), max_memory=max_memory, passes=passes
     )
@@ -120,14 +128,14 @@ def decode(
     reset_peak(model.device)
     with torch.inference_mode():
         for first, count in split:
-            state: DecodeState | None = start(decoder, n, ledger, clock, first, count)
+            state: DecodeState | None = start(bound, n, ledger, clock, first, count)
             if first == 0:
                 hooks.on_decode_start(
-                    event=DecodeStart(decoder.prompts, n, seeds, model.grid, sampling)
+                    event=DecodeStart(bound.prompts, n, seeds, model.grid, sampling)
                 )
             recorder = Recorder()
             while state is not None:
-                state, record, verdict = decode_step(decoder, state, ledger, recorder, hooks)
+                state, record, verdict = decode_step(bound, state, ledger, recorder, hooks)
                 if record.index == 0:
                     check_recorded(strategy, record.values)
                 clock.mark("policy")
@@ -136,18 +144,18 @@ def decode(
                         record.index, record.rows.prompt, record.rows.candidate, record.values
                     )
                 )
-                state = retire(decoder, state, record, verdict, recorder, hooks)
+                state = retire(bound, state, record, verdict, recorder, hooks)
                 clock.mark("policy")
                 if state is not None:
-                    state = advance(decoder, state, ledger)
+                    state = advance(bound, state, ledger)
                     clock.mark("model")
             trajectories += recorder.trajectories()
     if len(split) > 1:
         trajectories.sort(key=lambda t: (t.prompt, t.candidate))
-    chosen = choose(decoder, trajectories)
+    chosen = choose(bound, trajectories)
     clock.mark("select")
     ledger.seconds, ledger.peak_bytes = clock.seconds, peak_bytes(model.device)
-    result = Decoded(decoder.prompts, trajectories, chosen, ledger, model.grid.size, n)
+    result = Decoded(bound.prompts, trajectories, chosen, ledger, model.grid.size, n)
     hooks.on_decode_end(result=result)
     return result
 
@@ -176,14 +184,19 @@ def check_recorded(strategy: Strategy, recorded: Collection[str]) -> None:
 
 
 def start(
-    decoder: Decoder, n: int, ledger: Ledger, clock: Clock, first: int = 0, count: int | None = None
+    bound: BoundStrategy,
+    n: int,
+    ledger: Ledger,
+    clock: Clock,
+    first: int = 0,
+    count: int | None = None,
 ) -> DecodeState:
     """Encode and prefill; every component's `init`.
 
     `first`, `count`: which of the `n` candidates of each prompt (all by default).
     """
     count = n if count is None else count
-    model, prompts = decoder.model, decoder.prompts
+    model, prompts = bound.model, bound.prompts
     clock.restart()
     conditioning = model.encode(prompts)
     clock.mark("encode")
@@ -203,14 +216,12 @@ def start(
             f"{model.name!r} gave logits that are not finite for the first token "
             f"(dtype {model.dtype}): use --dtype float32 or bfloat16, or check the weights."
         )
-    strategy = decoder.strategy
-    context = Context(rows, model.grid, model.vocab_size, decoder.sampling, model.device)
+    strategy = bound.strategy
+    context = Context(rows, model.grid, model.vocab_size, bound.sampling, model.device)
     if hasattr(strategy.sampler, "most_rows"):
         context = evolve(context, most_rows=strategy.sampler.most_rows(context))
     # MPS has no float64; there the table stays on the host, where inverse_cdf works as well.
-    table = torch.from_numpy(
-        noise_table(decoder.seeds, prompts, prompt, candidate, model.grid.size)
-    )
+    table = torch.from_numpy(noise_table(bound.seeds, prompts, prompt, candidate, model.grid.size))
     if model.device.type != "mps":
         table = table.to(model.device)
     if isinstance(strategy.selector, Component):
@@ -221,7 +232,7 @@ def start(
         rows=rows,
         tokens=torch.zeros(len(rows), model.grid.size, dtype=torch.int64, device=model.device),
         noise=table,
-        scale=context.full(decoder.sampling.guidance),
+        scale=context.full(bound.sampling.guidance),
         logits=logits,
         cache=cache,
         confidence=strategy.confidence.init(context),
@@ -259,10 +270,10 @@ def _masked(logits: Tensor, permitted: Tensor | None) -> Tensor:
 
 
 def decode_step(
-    decoder: Decoder, state: DecodeState, ledger: Ledger, recorder: Recorder, hooks: Any
+    bound: BoundStrategy, state: DecodeState, ledger: Ledger, recorder: Recorder, hooks: Any
 ) -> tuple[DecodeState, StepRecord, Any]:
     """Choose one token for each live row. Each line uses only the lines above it."""
-    strategy, step = decoder.strategy, decoder.at(state)
+    strategy, step = bound.strategy, bound.at(state)
 
     # Profile: how sure is the model, and is it still listening to the prompt?
     before = None
@@ -277,13 +288,13 @@ def decode_step(
     # Act. A proposal with parents moves every per-candidate field before it is appended.
     guided = guided_logits(state.logits, scale)
     proposal, sampler = strategy.sampler.propose(
-        state.sampler, guided, confidence, step, decoder.sampling
+        state.sampler, guided, confidence, step, bound.sampling
     )
     log_p_guided = torch.log_softmax(guided, -1)
     if proposal.parent is not None:
         parent = proposal.parent
         state = evolve(state, confidence=memory, guidance=guidance, scale=scale)
-        state, step = _follow(decoder, state, proposal, recorder, hooks)
+        state, step = _follow(bound, state, proposal, recorder, hooks)
         memory, guidance, scale = state.confidence, state.guidance, state.scale
         signals, confidence = take(signals, parent), take(confidence, parent)
         log_p_guided = log_p_guided.index_select(0, parent)
@@ -332,7 +343,7 @@ def decode_step(
 
 
 def _follow(
-    decoder: Decoder, state: DecodeState, proposal: Proposal, recorder: Recorder, hooks: Any
+    bound: BoundStrategy, state: DecodeState, proposal: Proposal, recorder: Recorder, hooks: Any
 ) -> tuple[DecodeState, Step]:
     """Give each proposed row the history it continues; name forks, end rows without a child."""
     assert proposal.parent is not None
@@ -355,13 +366,13 @@ def _follow(
                 )
             )
     state = take(state, proposal.parent)
-    rows = Rows.of(names.prompt, names.candidate, old.n_prompts, decoder.model.device)
+    rows = Rows.of(names.prompt, names.candidate, old.n_prompts, bound.model.device)
     noise = state.noise
     if names.forks:  # branches of a fork never share noise
         forks = list(names.forks)
         table = noise_table(
-            decoder.seeds,
-            decoder.prompts,
+            bound.seeds,
+            bound.prompts,
             names.prompt[forks],
             names.candidate[forks],
             noise.shape[1],
@@ -369,11 +380,11 @@ def _follow(
         noise = noise.clone()
         noise[torch.tensor(forks, device=noise.device)] = torch.from_numpy(table).to(noise.device)
     state = evolve(state, rows=rows, noise=noise, next_candidate=names.next_candidate)
-    return state, decoder.at(state)
+    return state, bound.at(state)
 
 
 def retire(
-    decoder: Decoder,
+    bound: BoundStrategy,
     state: DecodeState,
     record: StepRecord,
     verdict: Any,
@@ -382,7 +393,7 @@ def retire(
 ) -> DecodeState | None:
     """Rows leave here and nowhere else; None when none is left. One host read, if any row may go."""
     rows = state.rows
-    if state.step == decoder.model.grid.size:
+    if state.step == bound.model.grid.size:
         sentence = Status.COMPLETED.sentence
         recorder.end(rows, range(len(rows)), Status.COMPLETED, sentence)
         for prompt, candidate in zip(rows.prompt, rows.candidate, strict=True):
@@ -401,7 +412,7 @@ def retire(
     if len(np.unique(rows.prompt[~gone])) < len(np.unique(rows.prompt)):
         emptied = sorted(set(rows.prompt.tolist()) - set(rows.prompt[~gone].tolist()))
         raise ContractError(
-            f"{type(decoder.strategy.termination).__name__} would end the last live candidate of "
+            f"{type(bound.strategy.termination).__name__} would end the last live candidate of "
             f"prompt {emptied[0]} at step {record.index}: a policy must keep one (min_survivors)."
         )
     values = {k: v[leaving].tolist() for k, v in record.values.items()}
@@ -421,7 +432,7 @@ def retire(
                 sentence,
             )
         )
-    keep = torch.from_numpy(np.flatnonzero(~gone)).to(decoder.model.device)
+    keep = torch.from_numpy(np.flatnonzero(~gone)).to(bound.model.device)
     recorder.keep(keep)
     return take(state, keep)
 
@@ -439,9 +450,9 @@ def reasons_of(verdict: Verdict, leaving: np.ndarray[Any, Any]) -> list[tuple[St
     return why
 
 
-def advance(decoder: Decoder, state: DecodeState, ledger: Ledger) -> DecodeState:
+def advance(bound: BoundStrategy, state: DecodeState, ledger: Ledger) -> DecodeState:
     """Run the model on the tokens just written, survivors only."""
-    model, index = decoder.model, state.step - 1
+    model, index = bound.model, state.step - 1
     logits = model.step(state.cache, state.tokens[:, index], index)
     calls = model.calls(index)
     ledger.decode_rows += model.branches * len(state.rows) * calls
@@ -449,23 +460,23 @@ def advance(decoder: Decoder, state: DecodeState, ledger: Ledger) -> DecodeState
     return evolve(state, logits=_received(model, logits, len(state.rows), ledger))
 
 
-def choose(decoder: Decoder, trajectories: Sequence[Trajectory]) -> list[int]:
+def choose(bound: BoundStrategy, trajectories: Sequence[Trajectory]) -> list[int]:
     """Each prompt's answer, as an index into `trajectories`."""
     chosen = []
-    for number, prompt in enumerate(decoder.prompts):
+    for number, prompt in enumerate(bound.prompts):
         places = [i for i, t in enumerate(trajectories) if t.prompt == number and t.completed]
         if not places:
             raise ContractError(f"No candidate of prompt {number} was completed.")
         pool = Pool(
             prompt,
             [trajectories[i] for i in places],
-            decoder.seeds[number],
-            lambda some: to_images(decoder.model, some),
+            bound.seeds[number],
+            lambda some: to_images(bound.model, some),
         )
-        pick = decoder.strategy.selector.select(pool)
+        pick = bound.strategy.selector.select(pool)
         if not 0 <= pick < len(places):
             raise ContractError(
-                f"{type(decoder.strategy.selector).__name__} chose candidate {pick} of "
+                f"{type(bound.strategy.selector).__name__} chose candidate {pick} of "
                 f"{len(places)} completed ones."
             )
         chosen.append(places[pick])
@@ -483,7 +494,7 @@ def to_images(
         for i, t in enumerate(part):
             tokens[i, : len(t)] = torch.tensor(t.tokens)
         with torch.inference_mode():
-            pixels = model.decode(tokens.to(model.device)).float().cpu()
+            pixels = model.decode_images(tokens.to(model.device)).float().cpu()
         # Rounded, as torchvision's save_image does; official scripts differ by one level here.
         images.append(((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
     array: np.ndarray[Any, Any] = torch.cat(images).permute(0, 2, 3, 1).contiguous().numpy()

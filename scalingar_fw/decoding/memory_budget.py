@@ -15,9 +15,9 @@ import re
 import torch
 from attrs import frozen
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.strategy import NeverTerminate, Strategy
+from scalingar_fw.errors import ScalingarError
 
 #: Working memory of a step for each entry of the vocabulary and row: log-probabilities of both
 #: branches and their exponentials, guided and truncated logits (float32), the CDF (float64).

@@ -13,9 +13,9 @@ import torch
 from attrs import define, field, frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ContractError
 from scalingar_fw.decoding.result import Array, Status, Trajectory, frozen_array
 from scalingar_fw.decoding.state import Rows
+from scalingar_fw.errors import ContractError
 
 
 @frozen(eq=False)

@@ -8,10 +8,9 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.components import (
+    ConfidenceEstimator,
     Context,
-    Estimator,
     Guidance,
     Pool,
     Sampler,
@@ -20,13 +19,14 @@ from scalingar_fw.decoding.components import (
     Termination,
     Verdict,
 )
+from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.sampling import Sampling, inverse_cdf, truncate
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Confidence, Proposal
 
 
 @frozen
-class NoConfidence(Estimator):
+class NoConfidence(ConfidenceEstimator):
     """The neutral estimator: every candidate is equally good, C = 0.5."""
 
     def init(self, context: Context) -> Confidence:
@@ -111,7 +111,7 @@ class Strategy:
     """
 
     name: str = field(default="custom")
-    confidence: Estimator = part(NoConfidence, "what is read off the logits")
+    confidence: ConfidenceEstimator = part(NoConfidence, "what is read off the logits")
     guidance: Guidance = part(ConstantGuidance, "how hard the prompt is pushed")
     termination: Termination = part(NeverTerminate, "who may stay")
     sampler: Sampler = part(Multinomial, "which tokens are appended")

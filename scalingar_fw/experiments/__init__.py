@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scalingar_fw.experiments.driver import run_sweep as run_sweep
-    from scalingar_fw.experiments.store import Pool as Pool
     from scalingar_fw.experiments.store import Store as Store
+    from scalingar_fw.experiments.store import StoredPool as StoredPool
     from scalingar_fw.experiments.store import UnitRecord as UnitRecord
     from scalingar_fw.experiments.store import open_store as open_store
     from scalingar_fw.experiments.sweep import Sweep as Sweep
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from scalingar_fw.experiments.unit import Unit as Unit
 
 _HOMES = {
-    "Pool": "store",
     "Store": "store",
+    "StoredPool": "store",
     "Sweep": "sweep",
     "Unit": "unit",
     "UnitRecord": "store",
@@ -39,8 +39,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Pool",
     "Store",
+    "StoredPool",
     "Sweep",
     "Unit",
     "UnitRecord",

@@ -23,16 +23,16 @@ from scalingar_fw.experiments.events import (
 )
 from scalingar_fw.experiments.executors import Executor, Outcome, Task
 from scalingar_fw.experiments.layout import Layout, read_json, read_receipt, trouble
-from scalingar_fw.experiments.sweep import Sweep
-from scalingar_fw.experiments.tally import Tally, bound, forecast
-from scalingar_fw.experiments.unit import Unit
-from scalingar_fw.experiments.worker import BUSY, DONE, EXISTS, FAILED, LATE, Facts
 from scalingar_fw.experiments.store_writer import (
     claim_label,
     replace_json,
     replace_text,
     set_aside,
 )
+from scalingar_fw.experiments.sweep import Sweep
+from scalingar_fw.experiments.tally import Tally, bound, forecast
+from scalingar_fw.experiments.unit import Unit
+from scalingar_fw.experiments.worker import BUSY, DONE, EXISTS, FAILED, LATE, Facts
 
 #: How often a unit is begun again after its worker died.
 ATTEMPTS = 3

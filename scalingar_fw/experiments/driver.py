@@ -12,9 +12,9 @@ from scalingar_fw.experiments.dispatch import Dispatch
 from scalingar_fw.experiments.events import Ended, Observer, Observers
 from scalingar_fw.experiments.executors import Executor, Task, make_executor
 from scalingar_fw.experiments.layout import Layout
+from scalingar_fw.experiments.store_writer import create_store
 from scalingar_fw.experiments.sweep import Sweep
 from scalingar_fw.experiments.worker import Facts, Setup
-from scalingar_fw.experiments.store_writer import create_store
 from scalingar_fw.registry import Registry, default_registry
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from attrs import frozen
 
 from scalingar_fw.benchmark import Benchmark, Item
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.decoding.loop import decode, to_images
 from scalingar_fw.decoding.components import ModelAdapter
+from scalingar_fw.decoding.loop import decode, to_images
 from scalingar_fw.decoding.result import Ledger, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError
 
 #: An item's seed is `seed + REPLICA_STEP * replica`: equal prompts are different draws.
 REPLICA_STEP = 1_000_003

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from attrs import frozen
 
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.components import ModelAdapter
+from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Status
+from scalingar_fw.errors import ScalingarError
 
 _KNOWN: dict[Any, Flops] = {}
 
@@ -127,7 +127,9 @@ def _measure(model: ModelAdapter, prompt: Prompt | None) -> Flops:
             else:
                 model.step(cache, token, step)
         image, _ = counted(
-            lambda: model.decode(torch.zeros(1, total, dtype=torch.int64, device=model.device))
+            lambda: model.decode_images(
+                torch.zeros(1, total, dtype=torch.int64, device=model.device)
+            )
         )
     calls = tuple(model.calls(step) for step in range(total - 1))
     return Flops(encoded, prefilled, first, last, calls, image)

@@ -11,11 +11,11 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from scalingar_fw.experiments.flops import Flops, model_flops
-from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.components import Context, ModelAdapter, Pool, Selector
+from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Trajectory
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.experiments.flops import Flops, model_flops
 
 
 @define

@@ -15,8 +15,8 @@ from attrs import frozen
 
 from scalingar_fw.benchmark import Benchmark, OfficialFiles, Sample
 from scalingar_fw.errors import ContractError, ScalingarError
-from scalingar_fw.experiments.scores import add_scores
 from scalingar_fw.experiments.layout import read_json
+from scalingar_fw.experiments.scores import add_scores
 from scalingar_fw.experiments.store import Store, UnitRecord
 from scalingar_fw.files import new_folder, sha256_of, slug, write_json
 

@@ -13,8 +13,11 @@ import numpy as np
 from attrs import frozen
 
 from scalingar_fw.config.serialization import canonical
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.result import Trajectory
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.state import Grid
 from scalingar_fw.errors import ScalingarError, unknown_name
-from scalingar_fw.experiments.scores import read_scores, with_scores
 from scalingar_fw.experiments.layout import (
     CANDIDATES,
     FORMAT,
@@ -26,11 +29,8 @@ from scalingar_fw.experiments.layout import (
     read_receipt,
     trouble,
 )
+from scalingar_fw.experiments.scores import read_scores, with_scores
 from scalingar_fw.experiments.tables import STEP_INDEX, candidate_schema, trajectories_of
-from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.result import Trajectory
-from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Grid
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,7 +64,7 @@ class UnitRecord:
 
 
 @frozen(eq=False)
-class Pool:
+class StoredPool:
     """One item's candidates under one strategy, n and seed.
 
     `scores [K]`: NaN where a candidate was not completed. `chosen`: index into `trajectories`.
@@ -256,7 +256,9 @@ class Store:
             whole = whole.select(list(columns))
         return whole.combine_chunks()
 
-    def trajectories(self, label: str, n: int | None = None, seed: int | None = None) -> list[Pool]:
+    def trajectories(
+        self, label: str, n: int | None = None, seed: int | None = None
+    ) -> list[StoredPool]:
         """The candidates of each item, rebuilt, ordered by (n, seed, item).
 
         Raises:
@@ -269,14 +271,14 @@ class Store:
                 raise unknown_name(
                     f"{name} of {label!r} in {self.path}", str(value), map(str, known)
                 )
-        pools: list[Pool] = []
+        pools: list[StoredPool] = []
         judged = read_scores(self.layout)
         for unit in units:
             if n in (None, unit.n) and seed in (None, unit.seed):
                 pools += self._pools(unit, judged)
         return sorted(pools, key=lambda p: (p.n, p.seed, p.item))
 
-    def _pools(self, unit: UnitRecord, judged: pa.Table) -> Iterator[Pool]:
+    def _pools(self, unit: UnitRecord, judged: pa.Table) -> Iterator[StoredPool]:
         rows = with_scores(self._table(unit, CANDIDATES), judged).to_pylist()
         steps = self._table(unit, STEPS)
         ends = np.cumsum([row["length"] for row in rows])
@@ -290,7 +292,7 @@ class Store:
             mine = [rows[i] for i in places]
             parts = [steps.slice(ends[i] - rows[i]["length"], rows[i]["length"]) for i in places]
             scores = [np.nan if row["score"] is None else row["score"] for row in mine]
-            yield Pool(
+            yield StoredPool(
                 item=entry["item"],
                 seed=unit.seed,
                 prompt=Prompt(entry["text"], entry["class_id"], entry["negative"]),
@@ -339,4 +341,4 @@ def _without_repeats(units: Sequence[UnitRecord]) -> list[UnitRecord]:
     return kept
 
 
-__all__ = ["Pool", "Store", "UnitRecord", "open_store", "strategy_content"]
+__all__ = ["Store", "StoredPool", "UnitRecord", "open_store", "strategy_content"]

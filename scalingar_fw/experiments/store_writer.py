@@ -32,9 +32,9 @@ from scalingar_fw.experiments.tables import candidates_table, steps_table
 from scalingar_fw.files import slug, write_json
 
 if TYPE_CHECKING:
+    from scalingar_fw.decoding.state import Grid
     from scalingar_fw.experiments.evaluate import ItemResult
     from scalingar_fw.experiments.unit import Unit
-    from scalingar_fw.decoding.state import Grid
 
 #: What of a unit's images is kept.
 IMAGES = ("none", "chosen", "all")

@@ -11,19 +11,19 @@ import yaml
 from attrs import field, frozen
 
 from scalingar_fw.benchmark import Benchmark, Item, make_benchmark
-from scalingar_fw.config.serialization import build, describe, scalar
+from scalingar_fw.config.loader_options import resolve_options
 from scalingar_fw.config.run_config import RESULT_VERSION, describe_sampling, load_yaml
+from scalingar_fw.config.serialization import build, describe, scalar
+from scalingar_fw.config.settings import override
+from scalingar_fw.decoding.params import Rule, rules
+from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.experiments.evaluate import REPLICA_STEP, in_turn
+from scalingar_fw.experiments.store_writer import IMAGES
 from scalingar_fw.experiments.unit import Unit, item_data
 from scalingar_fw.experiments.worker import Facts
-from scalingar_fw.experiments.store_writer import IMAGES
-from scalingar_fw.config.loader_options import resolve_options
-from scalingar_fw.decoding.params import Rule, rules
 from scalingar_fw.generation.plan import find_model
 from scalingar_fw.registry import Registry
-from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.config.settings import override
 
 #: Seeds are stored as int64, and replicas are added to them.
 MAX_SEED = 2**62

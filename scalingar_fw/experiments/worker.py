@@ -110,8 +110,8 @@ class Worker:
     def probe(self, split: str, places: Sequence[int]) -> dict[str, Any]:
         """`Facts` as plain data; a prompt that the model cannot read is found here, before hours
         of work on the others."""
-        from scalingar_fw.config.run_config import describe_sampling
         from scalingar_fw.config.device import dtype_name
+        from scalingar_fw.config.run_config import describe_sampling
         from scalingar_fw.experiments.metering import flops_of
 
         name, model, fingerprint = self._loaded
@@ -145,8 +145,8 @@ class Worker:
         says what happened; `error` and `kind` say why it failed.
         """
         from scalingar_fw.experiments.claims import claimed
-        from scalingar_fw.experiments.unit import Unit
         from scalingar_fw.experiments.flops import Flops
+        from scalingar_fw.experiments.unit import Unit
 
         unit = Unit(label, config)
         report: dict[str, Any] = {"key": unit.key, "status": DONE}
@@ -170,11 +170,11 @@ class Worker:
     def _do(self, unit: Any, flops: Any) -> bool:
         """Whether it was this worker that put the unit into the store."""
         from scalingar_fw.config.serialization import build
-        from scalingar_fw.experiments.metering import by_component, metered
+        from scalingar_fw.decoding.sampling import Sampling
         from scalingar_fw.experiments.evaluate import decode_items
+        from scalingar_fw.experiments.metering import by_component, metered
         from scalingar_fw.experiments.store_writer import put, timestamp, write_unit, writing_place
         from scalingar_fw.hooks import make_hooks
-        from scalingar_fw.decoding.sampling import Sampling
 
         config = unit.config
         _, model, fingerprint = self._loaded

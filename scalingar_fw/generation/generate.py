@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 import torch
 from attrs import evolve
 
-from scalingar_fw.hooks import make_hooks
+from scalingar_fw.decoding.checked import checked
+from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.loop import decode, to_images
 from scalingar_fw.decoding.memory_budget import is_out_of_memory, out_of_memory
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.generation.generation import Candidate, Generation
-from scalingar_fw.decoding.checked import checked
-from scalingar_fw.generation.plan import Plan, prepare, single
-from scalingar_fw.decoding.components import ModelAdapter
-from scalingar_fw.registry import Registry
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.generation.generation import Candidate, Generation
+from scalingar_fw.generation.plan import Plan, prepare, single
+from scalingar_fw.hooks import make_hooks
+from scalingar_fw.registry import Registry
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from scalingar_fw.config.run_config import RunConfig
+from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.loop import to_images
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.components import ModelAdapter
-from scalingar_fw.registry import Registry
 from scalingar_fw.decoding.result import Array, Decoded, Ledger, Status, Trajectory
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.generation.trace import Trace, without_clock
+from scalingar_fw.registry import Registry
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,19 +13,19 @@ import attrs
 import torch
 from attrs import evolve, field, frozen
 
-from scalingar_fw.config.serialization import build, describe, import_named
-from scalingar_fw.config.run_config import RunConfig, canonical, check_number, to_prompt
 from scalingar_fw.config.device import dtype_name, resolve_device, resolve_dtype
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.config.loader_options import resolve_options
+from scalingar_fw.config.run_config import RunConfig, canonical, check_number, to_prompt
+from scalingar_fw.config.serialization import build, describe, import_named
+from scalingar_fw.config.settings import override
+from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.loop import check
 from scalingar_fw.decoding.memory_budget import parse_bytes, passes_within, prompts_within
 from scalingar_fw.decoding.noise import Prompt, check_seed
-from scalingar_fw.config.loader_options import resolve_options
-from scalingar_fw.decoding.components import ModelAdapter
-from scalingar_fw.registry import Registry, default_registry
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.config.settings import override
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.registry import Registry, default_registry
 
 #: Candidates and bytes of caches that one forward batch holds at most, unless `batch` says more.
 #: Fixed numbers: the batch's shape must not depend on what else uses the machine.

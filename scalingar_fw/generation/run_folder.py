@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict
 
 from scalingar_fw.config.run_config import describe_sampling
-from scalingar_fw.errors import PluginWarning
-from scalingar_fw.files import slug, write_json
 from scalingar_fw.decoding.result import Array, Status
 from scalingar_fw.decoding.strategy import NeverTerminate, NoConfidence
+from scalingar_fw.errors import PluginWarning
+from scalingar_fw.files import slug, write_json
 from scalingar_fw.generation.trace import library_versions
 
 if TYPE_CHECKING:

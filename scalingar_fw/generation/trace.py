@@ -18,11 +18,11 @@ import numpy as np
 from attrs import evolve, field, frozen
 
 from scalingar_fw.config.run_config import RunConfig
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.files import new_folder, sha256_of, write_json
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory, frozen_array
 from scalingar_fw.decoding.state import Grid
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.files import new_folder, sha256_of, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,9 +19,9 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.state import Logits
+from scalingar_fw.errors import ScalingarError
 
 #: Tried in this order by `Subject.of`: texts of different lengths, then classes.
 _PROMPTS = (
@@ -307,7 +307,7 @@ def _images(s: Subject) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     tokens = torch.randint(s.model.vocab_size, (2, s.model.grid.size), generator=generator)
     with torch.inference_mode():
-        image: Tensor = s.model.decode(tokens.to(s.model.device))
+        image: Tensor = s.model.decode_images(tokens.to(s.model.device))
         return image
 
 

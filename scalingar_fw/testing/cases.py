@@ -20,8 +20,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.noise import Prompt, uniforms
 from scalingar_fw.decoding.components import Context, Step
+from scalingar_fw.decoding.noise import Prompt, uniforms
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals, compute_signals, guided_logits, sanitize
 from scalingar_fw.decoding.state import Confidence, Grid, Logits, Rows

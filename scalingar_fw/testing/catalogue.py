@@ -9,8 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from scalingar_fw.decoding import kinds
-from scalingar_fw.decoding import components as protocols
+from scalingar_fw.decoding import components, kinds
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.testing.cases import Case
 
@@ -92,7 +91,7 @@ def capability_of(component: Any) -> str | None:
     """What a component is, in the words of the catalogue; None where it is nothing checkable."""
     if isinstance(component, Strategy):
         return "strategy"
-    if isinstance(component, protocols.Reward):
+    if isinstance(component, components.Reward):
         return "reward"
     kind = kinds.kind_of(type(component))
     return _OF_KIND.get(kind, kind) if kind is not None else None

@@ -9,9 +9,9 @@ import torch
 from attrs import evolve
 
 from scalingar_fw.decoding import contracts
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.components import Pool
 from scalingar_fw.decoding.result import Status, Trajectory, frozen_array
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing.cases import PROMPTS, RECORDED, Case, World
 from scalingar_fw.testing.catalogue import Broken, check
 from scalingar_fw.testing.play import Refused

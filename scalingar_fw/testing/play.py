@@ -15,8 +15,8 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.contracts import leaves
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.state import Children, Rows, take
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing.cases import Move, Name, World
 
 

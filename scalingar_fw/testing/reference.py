@@ -16,10 +16,10 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid, Logits
+from scalingar_fw.errors import ScalingarError
 
 #: History of a row (prompt, tokens so far) -> (conditional, unconditional) logits, `[V]` each.
 Rule = Callable[[Prompt, tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
@@ -78,7 +78,7 @@ class ReferenceModel:
     def calls(self, index: int) -> int:
         return 1
 
-    def decode(self, tokens: Tensor) -> Tensor:
+    def decode_images(self, tokens: Tensor) -> Tensor:
         """Grey level by token, one pixel per cell: `[N, 3, rows, cols]`."""
         grey = tokens.float() / max(1, self.vocab_size - 1) * 2 - 1
         image = grey.view(-1, 1, self.grid.rows, self.grid.cols)

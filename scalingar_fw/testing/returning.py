@@ -10,9 +10,9 @@ import torch
 from attrs import evolve
 
 from scalingar_fw.decoding import contracts
-from scalingar_fw.errors import ContractError
 from scalingar_fw.decoding.components import Promises
 from scalingar_fw.decoding.state import Confidence
+from scalingar_fw.errors import ContractError
 from scalingar_fw.testing.cases import Case
 from scalingar_fw.testing.catalogue import Broken, check
 from scalingar_fw.testing.play import Player

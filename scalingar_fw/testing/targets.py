@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from scalingar_fw.config.serialization import build
-from scalingar_fw.errors import ScalingarError, unknown_name
-from scalingar_fw.registry import Registry, import_path
 from scalingar_fw.config.settings import override
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.registry import Registry, import_path
 from scalingar_fw.testing.catalogue import capability_of
 
 KINDS = (

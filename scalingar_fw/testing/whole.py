@@ -12,12 +12,12 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from scalingar_fw.decoding import contracts
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.hooks import make_hooks
-from scalingar_fw.decoding.loop import Decoder, advance, decode, decode_step, retire, start
-from scalingar_fw.decoding.timing import Clock
+from scalingar_fw.decoding.loop import BoundStrategy, advance, decode, decode_step, retire, start
 from scalingar_fw.decoding.recorder import Recorder
 from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory
+from scalingar_fw.decoding.timing import Clock
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.hooks import make_hooks
 from scalingar_fw.testing.cases import PROMPTS, Case
 from scalingar_fw.testing.catalogue import Broken, NotHere, check, fresh, scope_of
 from scalingar_fw.testing.play import Refused
@@ -31,8 +31,8 @@ SIDE = 48
 class Pictures(ReferenceModel):
     """The reference model, with pictures of the size of the embedded model's."""
 
-    def decode(self, tokens: Tensor) -> Tensor:
-        small = super().decode(tokens)
+    def decode_images(self, tokens: Tensor) -> Tensor:
+        small = super().decode_images(tokens)
         return torch.nn.functional.interpolate(small, size=(SIDE, SIDE), mode="nearest")
 
 
@@ -240,7 +240,7 @@ def run_can_be_copied(kind: str, component: Any, case: Case) -> None:
 
     It is what checkpoints, forks and debuggers rest on.
     """
-    decoder = Decoder(
+    bound = BoundStrategy(
         model_of(case),
         component,
         case.sampling,
@@ -249,20 +249,20 @@ def run_can_be_copied(kind: str, component: Any, case: Case) -> None:
     )
     hooks, ledger, recorder = make_hooks(), Ledger(), Recorder()
     try:
-        state: Any = start(decoder, case.n, ledger, Clock())
+        state: Any = start(bound, case.n, ledger, Clock())
     except ScalingarError as error:
         raise Refused(str(error)) from error
 
     def forward(state: Any) -> tuple[Any, Tensor]:
         try:
-            state, record, verdict = decode_step(decoder, state, ledger, recorder, hooks)
+            state, record, verdict = decode_step(bound, state, ledger, recorder, hooks)
         except ScalingarError as error:
             if state.step == 0:
                 raise Refused(str(error)) from error
             raise
         tokens = state.tokens[:, : state.step].clone()
-        state = retire(decoder, state, record, verdict, recorder, hooks)
-        return (None if state is None else advance(decoder, state, ledger)), tokens
+        state = retire(bound, state, record, verdict, recorder, hooks)
+        return (None if state is None else advance(bound, state, ledger)), tokens
 
     tokens = again = torch.empty(0)
     for _ in range(case.turn % case.total):

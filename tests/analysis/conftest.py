@@ -11,7 +11,15 @@ import pytest
 from attrs import evolve
 
 from scalingar_analysis.recordings.recording import Candidates, Recording
-from scalingar_fw import Confidence, Estimator, Prompt, Sampling, Strategy, decode, generate
+from scalingar_fw import (
+    Confidence,
+    ConfidenceEstimator,
+    Prompt,
+    Sampling,
+    Strategy,
+    decode,
+    generate,
+)
 from scalingar_fw.decoding.components import Termination, Verdict
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.state import Grid
@@ -21,7 +29,7 @@ from scalingar_fw.testing import ReferenceModel
 GRID = Grid(6, 8)
 
 
-class Margin(Estimator):
+class Margin(ConfidenceEstimator):
     def init(self, context):
         return None
 

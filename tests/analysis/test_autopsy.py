@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from scalingar_analysis.replay.autopsy import autopsy
 from scalingar_analysis.commands.autopsy import document
 from scalingar_analysis.lab.lab import TableConfidence
-from scalingar_fw.errors import ScalingarError
+from scalingar_analysis.replay.autopsy import autopsy
 from scalingar_fw.decoding.components import Termination, Verdict
 from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.confidence.likelihood import LogProbConfidence
 from scalingar_plugins.termination.halving import SuccessiveHalving
 

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from scalingar_analysis.lab.lab import lab
 from scalingar_analysis.commands.lab import document
-from scalingar_analysis.statistics.holdout import halves
+from scalingar_analysis.lab import lab
 from scalingar_analysis.lab.stepwise import evaluate
+from scalingar_analysis.statistics.holdout import halves
 from scalingar_fw.errors import ContractError, ScalingarError
 
 

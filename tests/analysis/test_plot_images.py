@@ -16,13 +16,13 @@ import pytest
 from attrs import make_class
 from matplotlib.text import Text
 
-from scalingar_analysis.runs.example import Example
-from scalingar_analysis.statistics.intervals import Estimate
 from scalingar_analysis.plots import bands, comparison, maps, outcomes, ranking, signals
 from scalingar_analysis.plots.confidence import plot_confidence
 from scalingar_analysis.plots.guidance import plot_guidance
 from scalingar_analysis.plots.live import plot_live, plot_tokens
 from scalingar_analysis.plots.style import new_figure, our_style, save
+from scalingar_analysis.runs.example import Example
+from scalingar_analysis.statistics.intervals import Estimate
 from scalingar_fw.config.run_config import RunConfig
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory

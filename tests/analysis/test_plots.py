@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
 
 import scalingar_analysis
-from scalingar_analysis.plots import comparison_data as comparing
-from scalingar_analysis.plots.plot_registry import KINDS, figure, plot
-from scalingar_analysis.plots import bands, comparison, maps, outcomes, ranking
+from scalingar_analysis.plots import bands, comparison, comparison_data, maps, outcomes, ranking
 from scalingar_analysis.plots.confidence import plot_confidence, probations
 from scalingar_analysis.plots.live import live_of, plot_tokens
-from scalingar_analysis.runs.run import as_run
+from scalingar_analysis.plots.plot_registry import KINDS, figure, plot
 from scalingar_analysis.plots.style import (
     DARK,
     LIGHT,
@@ -28,8 +26,9 @@ from scalingar_analysis.plots.style import (
     palette_of,
     save,
 )
-from scalingar_fw.errors import ScalingarError
+from scalingar_analysis.runs.run import as_run
 from scalingar_fw.decoding.state import Grid
+from scalingar_fw.errors import ScalingarError
 
 #: Kinds that show one prompt or many trajectories of any run; the others need scores.
 UNJUDGED = (
@@ -343,7 +342,7 @@ def test_risk_ends_at_the_share_of_wrong_answers():
 
 def test_points_have_the_cost_and_the_task_mean_of_the_answers(complete):
     table = complete.table()
-    for p in comparing.points(complete):
+    for p in comparison_data.points(complete):
         inside = table["strategy"] == p.name
         chosen = inside & table["chosen"]
         tasks = [table["score"][chosen & (table["task"] == t)].mean() for t in ("task 0", "task 1")]

@@ -12,11 +12,11 @@ from attrs import evolve
 from scalingar_analysis.recordings.reading import read_recording
 from scalingar_analysis.recordings.recording import Candidates, Recording
 from scalingar_analysis.replay.replay import replay
+from scalingar_fw.decoding.strategy import NeverTerminate, Strategy
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.driver import run_sweep
 from scalingar_fw.experiments.sweep import make_sweep, parse_sweep
 from scalingar_fw.registry import load_registry
-from scalingar_fw.decoding.strategy import NeverTerminate, Strategy
 from scalingar_plugins.selectors.rewarded import BestReward
 
 PLUGIN = Path(__file__).parents[1] / "cli" / "toy_benchmark.py"

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from scalingar_analysis.recordings.recording import Candidates, Recording
 from scalingar_analysis.replay.replay import replay
 from scalingar_fw.config.serialization import build
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.registry import default_registry
 from scalingar_fw.decoding.result import Decoded, Status
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.confidence.blocks import WorstBlockStability
 from scalingar_plugins.confidence.drift import PromptDrift

@@ -10,11 +10,17 @@ import PIL.Image
 import pytest
 from attrs import evolve
 
-from scalingar_analysis.plots import contact_sheet
-from scalingar_analysis.plots import dynamics
-from scalingar_analysis.plots import steps
+from scalingar_analysis.plots import contact_sheet, dynamics, steps
 from scalingar_analysis.plots.style import axes_or_new, shorten
-from scalingar_fw import Confidence, Estimator, Proposal, Sampler, Sampling, Strategy, generate
+from scalingar_fw import (
+    Confidence,
+    ConfidenceEstimator,
+    Proposal,
+    Sampler,
+    Sampling,
+    Strategy,
+    generate,
+)
 from scalingar_fw.decoding.components import Termination, Verdict
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.state import Grid
@@ -22,7 +28,7 @@ from scalingar_fw.decoding.strategy import FinalConfidence
 from scalingar_fw.testing import ReferenceModel
 
 
-class Margin(Estimator):
+class Margin(ConfidenceEstimator):
     def init(self, context):
         return None
 

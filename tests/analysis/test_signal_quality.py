@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalingar_analysis.statistics.intervals import auroc_within
-from scalingar_analysis.statistics.signal_quality import auroc, auroc_over_steps, risk_coverage, steps_read
+from scalingar_analysis.statistics.signal_quality import (
+    auroc,
+    auroc_over_steps,
+    risk_coverage,
+    steps_read,
+)
 from scalingar_fw.errors import ScalingarError
 
 POOLS = st.tuples(st.integers(1, 4), st.integers(1, 5)).flatmap(

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from scalingar_analysis.statistics.holdout import halves
 from scalingar_analysis.tuning.objective import Objective, Point, front_of
-from scalingar_analysis.tuning.space import parse_space, read_space
 from scalingar_analysis.tuning.search import _storage, import_optuna, tune
+from scalingar_analysis.tuning.space import parse_space, read_space
+from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.registry import default_registry
-from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
 from scalingar_plugins.confidence.likelihood import LogProbConfidence
 from scalingar_plugins.termination.halving import SuccessiveHalving
 

@@ -28,16 +28,16 @@ from typing import Any
 import torch
 from attrs import evolve
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.events import TokenEvent
-from scalingar_fw.hooks import make_hooks
-from scalingar_fw.decoding.loop import Decoder, advance, choose, decode_step, retire, start
-from scalingar_fw.decoding.timing import Clock
+from scalingar_fw.decoding.loop import BoundStrategy, advance, choose, decode_step, retire, start
 from scalingar_fw.decoding.noise import Prompt, noise_table
 from scalingar_fw.decoding.recorder import Recorder
-from scalingar_fw.registry import load_registry
 from scalingar_fw.decoding.result import Ledger
 from scalingar_fw.decoding.sampling import inverse_cdf
+from scalingar_fw.decoding.timing import Clock
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.hooks import make_hooks
+from scalingar_fw.registry import load_registry
 
 MODELS = ("embedded", "llamagen-b", "tiny")
 
@@ -93,21 +93,21 @@ class Full:
         termination = evolve(strategy.termination, min_survivors=self.n)
         strategy = evolve(strategy, termination=termination)
         self.hooks = make_hooks([Counting()])
-        self.decoder = Decoder(self.model, strategy, self.model.preset, (self.prompt,), (0,))
-        self.state: Any = start(self.decoder, self.n, self.ledger, Clock())
+        self.bound = BoundStrategy(self.model, strategy, self.model.preset, (self.prompt,), (0,))
+        self.state: Any = start(self.bound, self.n, self.ledger, Clock())
 
     def step(self) -> None:
         state, record, verdict = decode_step(
-            self.decoder, self.state, self.ledger, self.recorder, self.hooks
+            self.bound, self.state, self.ledger, self.recorder, self.hooks
         )
         names = record.rows.prompt, record.rows.candidate
         self.hooks.on_token(event=TokenEvent(record.index, *names, record.values))
-        state = retire(self.decoder, state, record, verdict, self.recorder, self.hooks)
-        self.state = None if state is None else advance(self.decoder, state, self.ledger)
+        state = retire(self.bound, state, record, verdict, self.recorder, self.hooks)
+        self.state = None if state is None else advance(self.bound, state, self.ledger)
 
     def finish(self) -> None:
         """What a complete decode does after its last token."""
-        choose(self.decoder, self.recorder.trajectories())
+        choose(self.bound, self.recorder.trajectories())
 
 
 @dataclass

@@ -17,12 +17,12 @@ import torch
 from scalingar_analysis.recordings.recording import CHOSEN, LOGITS, Asked, Recording
 from scalingar_analysis.replay.replay import replay
 from scalingar_fw.config.serialization import build
-from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.registry import default_registry
-from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.config.settings import override
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import ConstantGuidance, Strategy
+from scalingar_fw.registry import default_registry
 
 
 def random_recording(prompts: int, n: int, grid: Grid) -> Recording:

@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from scalingar_fw import (
     Confidence,
-    Estimator,
+    ConfidenceEstimator,
     ScalingarError,
     Status,
     Strategy,
@@ -38,7 +38,7 @@ def load(*, device: torch.device, dtype: torch.dtype = torch.float32, weights: A
 
 
 @frozen
-class Margin(Estimator):
+class Margin(ConfidenceEstimator):
     """C_t is the mean margin so far."""
 
     rate: float = param(0.5, "EMA rate of the margin", source="eq. 0", gt=0.0, le=1.0)

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.config.loader_options import accepted_options, resolve_options
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.generation.plan import load_model
 from scalingar_fw.registry import Registry
 from scalingar_fw.testing import ReferenceModel

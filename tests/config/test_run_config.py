@@ -23,14 +23,19 @@ from scalingar_fw.config.run_config import (
     settings_of,
     to_prompt,
 )
+from scalingar_fw.decoding.components import ConfidenceEstimator, Selector, Termination
 from scalingar_fw.decoding.params import Rule
-from scalingar_fw.decoding.components import Estimator, Selector, Termination
+from scalingar_fw.decoding.strategy import (
+    FinalConfidence,
+    Multinomial,
+    NeverTerminate,
+    NoConfidence,
+)
 from scalingar_fw.registry import KINDS, Registry, load_registry
-from scalingar_fw.decoding.strategy import FinalConfidence, Multinomial, NeverTerminate, NoConfidence
 
 
 @frozen
-class Inner(Estimator):
+class Inner(ConfidenceEstimator):
     rate: float = param(0.5, "how fast it forgets", source="eq. 5", gt=0.0, le=1.0)
     count: int = param(3, "how many", ge=0)
     mode: str = param("soft", "which way", choices=("soft", "hard"))
@@ -39,8 +44,8 @@ class Inner(Estimator):
 
 
 @frozen
-class Outer(Estimator):
-    inner: Estimator = part(Inner, "what is inside")
+class Outer(ConfidenceEstimator):
+    inner: ConfidenceEstimator = part(Inner, "what is inside")
     first: float = param(1.0, "one weight", ge=0.0)
     second: float = param(0.0, "the other weight", ge=0.0)
 
@@ -136,14 +141,17 @@ def test_names_are_full_on_request_and_module_paths_where_nothing_is_registered(
     ids=lambda c: type(c).__name__,
 )
 def test_a_description_builds_the_same_component(component, registry):
-    kind = "confidence" if isinstance(component, Estimator) else "termination"
+    kind = "confidence" if isinstance(component, ConfidenceEstimator) else "termination"
     data = describe(component, registry)
     assert build(kind, yaml.safe_load(yaml.safe_dump(data)), registry) == component
     assert build(None, data, registry) == component
 
 
 def test_a_component_can_be_named_by_module_and_class(registry):
-    assert build("confidence", "scalingar_fw.decoding.strategy:NoConfidence", registry) == NoConfidence()
+    assert (
+        build("confidence", "scalingar_fw.decoding.strategy:NoConfidence", registry)
+        == NoConfidence()
+    )
     assert build("selector", "preset", registry).signal == "intrinsic"
     spec = {"name": "scalingar_fw.decoding.strategy:FinalConfidence", "signal": "drift"}
     assert build("selector", spec, registry) == FinalConfidence("drift")

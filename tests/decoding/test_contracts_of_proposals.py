@@ -11,14 +11,22 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.decoding.components import (
+    Context,
+    Pool,
+    Sampler,
+    Selector,
+    Step,
+    Termination,
+    Verdict,
+)
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.components import Context, Pool, Sampler, Selector, Step, Termination, Verdict
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Confidence, Proposal
 from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import ReferenceModel
 
 CAT = Prompt("a cat")

@@ -11,16 +11,24 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ContractError, ScalingarError
-from scalingar_fw.hooks import make_hooks
+from scalingar_fw.decoding.components import (
+    ConfidenceEstimator,
+    Guidance,
+    Pool,
+    Selector,
+    Step,
+    Termination,
+    Verdict,
+)
 from scalingar_fw.decoding.loop import decode, to_images
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.components import Estimator, Guidance, Pool, Selector, Step, Termination, Verdict
 from scalingar_fw.decoding.result import Status, Trajectory, frozen_array
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Confidence, Grid, Logits
 from scalingar_fw.decoding.strategy import FinalConfidence, FirstCandidate, Strategy
+from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.hooks import make_hooks
 from scalingar_fw.testing import ReferenceModel, ScriptedModel
 
 CAT, DOG = Prompt("a cat"), Prompt("a dog")
@@ -261,7 +269,7 @@ def test_a_selector_out_of_range_is_named(place: int) -> None:
 
 
 @frozen
-class ById(Estimator):
+class ById(ConfidenceEstimator):
     """Confidence grows with the candidate's id, up to a tie."""
 
     cap: float = 9.0

@@ -7,7 +7,6 @@ import pytest
 import torch
 from attrs import frozen
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.memory_budget import (
     Cost,
@@ -19,6 +18,7 @@ from scalingar_fw.decoding.memory_budget import (
 )
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.strategy import NeverTerminate, Strategy
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import ReferenceModel
 
 MODEL = ReferenceModel()

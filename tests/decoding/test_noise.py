@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import (
     RESAMPLING,
     SAMPLING,
@@ -18,6 +17,7 @@ from scalingar_fw.decoding.noise import (
     noise_table,
     uniforms,
 )
+from scalingar_fw.errors import ScalingarError
 
 CAT = Prompt("a cat")
 seeds = st.integers(0, 2**64 - 1)

@@ -10,8 +10,8 @@ from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalingar_fw.errors import ScalingarError, did_you_mean, unknown_name
 from scalingar_fw.decoding.params import Rule, param, part, rules
+from scalingar_fw.errors import ScalingarError, did_you_mean, unknown_name
 
 
 @frozen

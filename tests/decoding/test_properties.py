@@ -17,24 +17,31 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scalingar_fw.hooks import make_hooks
-from scalingar_fw.decoding.loop import Decoder, advance, decode, decode_step, retire, start
-from scalingar_fw.decoding.timing import Clock
+from scalingar_fw.decoding.components import (
+    ConfidenceEstimator,
+    Guidance,
+    Sampler,
+    Step,
+    Termination,
+    Verdict,
+)
+from scalingar_fw.decoding.loop import BoundStrategy, advance, decode, decode_step, retire, start
 from scalingar_fw.decoding.noise import EXTRA, Prompt, uniforms
-from scalingar_fw.decoding.components import Estimator, Guidance, Sampler, Step, Termination, Verdict
 from scalingar_fw.decoding.recorder import Recorder
 from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory
 from scalingar_fw.decoding.sampling import Sampling, inverse_cdf, truncate
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Chosen, Confidence, Grid, Proposal
 from scalingar_fw.decoding.strategy import Multinomial, Strategy
+from scalingar_fw.decoding.timing import Clock
+from scalingar_fw.hooks import make_hooks
 from scalingar_fw.testing import ReferenceModel
 
 # --- components that make mistakes visible -----------------------------------------------------
 
 
 @frozen
-class Memory(Estimator):
+class Memory(ConfidenceEstimator):
     """Confidence is the sum of a row's guided log-probabilities and an EMA of its entropy: wrong
     as soon as memory and history part ways."""
 
@@ -418,16 +425,16 @@ def test_a_state_is_enough_to_go_on(
     model: ReferenceModel, strategy: Strategy, sampling: Sampling, seed: int, data: Any
 ) -> None:
     """A deep copy of the state at any step leads to the same tokens."""
-    decoder = Decoder(model, strategy, sampling, tuple(PROMPTS[:2]), (seed, seed))
+    bound = BoundStrategy(model, strategy, sampling, tuple(PROMPTS[:2]), (seed, seed))
     hooks, ledger = make_hooks(), Ledger()
-    state: Any = start(decoder, 3, ledger, Clock())
+    state: Any = start(bound, 3, ledger, Clock())
     recorder = Recorder()
 
     def forward(state: Any) -> Any:
-        state, record, verdict = decode_step(decoder, state, ledger, recorder, hooks)
+        state, record, verdict = decode_step(bound, state, ledger, recorder, hooks)
         tokens = state.tokens[:, : state.step].clone()
-        state = retire(decoder, state, record, verdict, recorder, hooks)
-        return (None, tokens) if state is None else (advance(decoder, state, ledger), tokens)
+        state = retire(bound, state, record, verdict, recorder, hooks)
+        return (None, tokens) if state is None else (advance(bound, state, ledger), tokens)
 
     for _ in range(data.draw(st.integers(0, model.grid.size - 1))):
         state, _ = forward(state)

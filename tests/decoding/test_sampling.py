@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt, uniforms
 from scalingar_fw.decoding.sampling import Sampling, inverse_cdf, keep_top_k, keep_top_p, truncate
+from scalingar_fw.errors import ScalingarError
 
 BELOW_ONE = 1.0 - 2.0**-53  # the largest number that the generator gives
 

@@ -8,15 +8,15 @@ import attrs
 import pytest
 import torch
 
-from scalingar_fw.decoding import timing as measure
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.decoding import timing
+from scalingar_fw.decoding.components import Component, Guidance, ModelAdapter
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.params import rules
-from scalingar_fw.decoding.components import Component, Guidance, ModelAdapter
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import ConstantGuidance, Strategy
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import ReferenceModel
 
 CAT = Prompt("a cat")
@@ -79,7 +79,7 @@ def test_the_reference_model_is_an_adapter() -> None:
 
 
 def test_the_clock_charges_each_phase_with_the_time_since_the_last_mark() -> None:
-    clock = measure.Clock()
+    clock = timing.Clock()
     clock.restart()
     begin = time.perf_counter()
     time.sleep(0.002)
@@ -93,5 +93,5 @@ def test_the_clock_charges_each_phase_with_the_time_since_the_last_mark() -> Non
 
 
 def test_peak_memory_of_a_cpu_is_the_process() -> None:
-    measure.reset_peak(torch.device("cpu"))
-    assert measure.peak_bytes(torch.device("cpu")) > 10 << 20
+    timing.reset_peak(torch.device("cpu"))
+    assert timing.peak_bytes(torch.device("cpu")) > 10 << 20

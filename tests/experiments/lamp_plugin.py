@@ -6,8 +6,8 @@ import json
 import os
 
 from scalingar_fw.benchmark import Item
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.errors import ScalingarError
 
 
 class Lamp:

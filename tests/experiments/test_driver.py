@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scalingar_fw import PluginWarning, ScalingarError
-from scalingar_fw.experiments import open_store, work, writing
+from scalingar_fw.experiments import open_store, store_writer, worker
 from scalingar_fw.experiments.dispatch import ATTEMPTS
 from scalingar_fw.experiments.driver import run_sweep
 from scalingar_fw.experiments.executors import EXECUTORS, Executor, Outcome, make_executor
@@ -194,11 +194,11 @@ def test_two_who_finish_the_same_unit_leave_it_once(bench, tmp_path):
     (key,) = layout.keys()
     receipt = json.loads(layout.receipt(key).read_text())
     before = layout.receipt(key).read_bytes()
-    with writing.writing_place(layout, key) as place:
+    with store_writer.writing_place(layout, key) as place:
         for name in receipt["files"]:
             (place / name).write_bytes((layout.unit(key) / name).read_bytes())
         assert describe_files(place) == receipt["files"]
-        assert writing.put(layout, key, place, {**receipt, "worker": "late"}) is False
+        assert store_writer.put(layout, key, place, {**receipt, "worker": "late"}) is False
     assert layout.receipt(key).read_bytes() == before
     assert list(layout.partial.iterdir()) == []
 
@@ -209,7 +209,7 @@ def test_a_full_disk_ends_the_sweep_in_one_sentence_and_loses_nothing(
 ):
     """The third unit, or its receipt, finds no room."""
     name = "write_unit" if where == "unit" else "replace_json"
-    original, calls = getattr(writing, name), []
+    original, calls = getattr(store_writer, name), []
 
     def full(*args, **kwargs):
         if where == "unit" or args[0].parent.name == "receipts":
@@ -219,7 +219,7 @@ def test_a_full_disk_ends_the_sweep_in_one_sentence_and_loses_nothing(
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, name, full)
+        patch.setattr(store_writer, name, full)
         with pytest.raises(OSError, match=r"No space left.*make room"):
             bench.run(tmp_path / "s")
     layout = Layout(tmp_path / "s")
@@ -325,10 +325,12 @@ def test_what_the_clock_says_is_in_receipts_alone(bench, tmp_path, undisturbed):
 
 
 def test_workers_with_other_weights_than_the_sweep_s_do_nothing(bench, tmp_path):
-    setup = work.Setup(model="toy", root=str(tmp_path), executor="test", benchmark="toy")
-    worker = work.Worker(setup, bench.registry)
+    setup = worker.Setup(model="toy", root=str(tmp_path), executor="test", benchmark="toy")
+    worker = worker.Worker(setup, bench.registry)
     facts = worker.probe("test", [0])
-    unit = bench.sweep().units(work.Facts(**{**facts, "model_hash": "0" * 64}), worker.benchmark)[0]
+    unit = bench.sweep().units(worker.Facts(**{**facts, "model_hash": "0" * 64}), worker.benchmark)[
+        0
+    ]
     report = worker.run(unit.label, unit.config, facts["flops"])
     assert report["status"] == "failed" and "same files" in report["error"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.experiments.flops import counted, model_flops
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.registry import default_registry
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.experiments.flops import counted, model_flops
+from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.models import tiny
 from scalingar_plugins.models.shapes.adapter import load

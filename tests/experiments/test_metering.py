@@ -8,9 +8,9 @@ import torch
 from attrs import evolve, frozen
 
 from scalingar_fw import Prompt, Selector, Strategy, decode
-from scalingar_fw.experiments.metering import by_component, metered
-from scalingar_fw.experiments.flops import Flops, model_flops
 from scalingar_fw.decoding.strategy import FirstCandidate
+from scalingar_fw.experiments.flops import Flops, model_flops
+from scalingar_fw.experiments.metering import by_component, metered
 from scalingar_fw.testing import ReferenceModel
 
 
@@ -18,8 +18,8 @@ from scalingar_fw.testing import ReferenceModel
 class Painted(ReferenceModel):
     """Its images cost a product of 16 x 16 by 16 x 3 for each."""
 
-    def decode(self, tokens):
-        super().decode(tokens)
+    def decode_images(self, tokens):
+        super().decode_images(tokens)
         weights = torch.ones(16, 3)
         rows = torch.nn.functional.one_hot(tokens, 16).float() @ weights
         return (rows / 8 - 1).transpose(1, 2).reshape(len(tokens), 3, 4, 4)

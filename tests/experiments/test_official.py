@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from scalingar_fw.cli import main
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments import open_store
-from scalingar_fw.experiments.scores import add_scores, read_scores, with_scores
 from scalingar_fw.experiments.layout import Layout
+from scalingar_fw.experiments.scores import add_scores, read_scores, with_scores
 from scalingar_fw.experiments.tables import candidate_schema
 
 HERE = Path(__file__).parent

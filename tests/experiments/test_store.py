@@ -12,10 +12,10 @@ import torch
 from scalingar_fw import ScalingarError
 from scalingar_fw.benchmark import make_benchmark
 from scalingar_fw.experiments import open_store
-from scalingar_fw.experiments.layout import SCHEMA, Layout
 from scalingar_fw.experiments.evaluate import decode_items
-from scalingar_fw.experiments.tables import candidate_schema
 from scalingar_fw.experiments.flops import model_flops
+from scalingar_fw.experiments.layout import SCHEMA, Layout
+from scalingar_fw.experiments.tables import candidate_schema
 
 
 @pytest.fixture(scope="module")

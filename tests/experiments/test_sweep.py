@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scalingar_fw import Prompt, ScalingarError
 from scalingar_fw.benchmark import Item, make_benchmark
+from scalingar_fw.decoding.params import Rule
 from scalingar_fw.experiments.evaluate import in_turn
 from scalingar_fw.experiments.sweep import (
     KEYS,
@@ -20,7 +21,6 @@ from scalingar_fw.experiments.sweep import (
     read_sweep,
 )
 from scalingar_fw.experiments.worker import Facts
-from scalingar_fw.decoding.params import Rule
 
 FACTS = Facts(
     model="toy",

@@ -16,17 +16,17 @@ from attrs import evolve, frozen
 
 import scalingar_fw as sar
 from scalingar_fw.config.device import dtype_name, resolve_device, resolve_dtype
+from scalingar_fw.decoding.strategy import FinalConfidence, NeverTerminate
 from scalingar_fw.files import check_target, new_folder, slug
 from scalingar_fw.generation.generate import prepare
 from scalingar_fw.generation.plan import BATCH_BYTES
-from scalingar_fw.registry import Registry
 from scalingar_fw.generation.run_folder import prompt_folder, write_artefacts
-from scalingar_fw.decoding.strategy import FinalConfidence, NeverTerminate
+from scalingar_fw.registry import Registry
 from scalingar_fw.testing import ReferenceModel
 
 
 @frozen
-class Margin(sar.Estimator):
+class Margin(sar.ConfidenceEstimator):
     def update(self, state, signals, step):
         return sar.Confidence.of(signals.margin), None
 

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from scalingar_fw import (
     Confidence,
-    Estimator,
+    ConfidenceEstimator,
     Proposal,
     Sampler,
     ScalingarError,
@@ -28,12 +28,12 @@ from scalingar_fw import (
     read_trace,
 )
 from scalingar_fw.decoding.result import frozen_array
-from scalingar_fw.testing import ReferenceModel
 from scalingar_fw.generation.trace import MANIFEST, SCHEMA, TABLES
+from scalingar_fw.testing import ReferenceModel
 
 
 @frozen
-class Odd(Estimator):
+class Odd(ConfidenceEstimator):
     """Records a signal that has the name of a column, and one that is NaN half of the time."""
 
     def update(self, state, signals, step):

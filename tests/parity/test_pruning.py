@@ -12,10 +12,10 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from scalingar_fw.decoding.components import Sampler, Step, Termination, Verdict
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.memory_budget import Cost
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.components import Sampler, Step, Termination, Verdict
 from scalingar_fw.decoding.result import Decoded
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Confidence, Proposal

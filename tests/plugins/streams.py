@@ -15,7 +15,7 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.components import Context, Estimator, Step
+from scalingar_fw.decoding.components import ConfidenceEstimator, Context, Step
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals, compute_signals
 from scalingar_fw.decoding.state import Confidence, Grid, Logits, Rows, take
@@ -109,7 +109,7 @@ Histories = dict[tuple[int, int], dict[str, list[Any]]]
 
 
 def play(
-    estimator: Estimator, grid: Grid, cond: Tensor, uncond: Tensor, company: Company
+    estimator: ConfidenceEstimator, grid: Grid, cond: Tensor, uncond: Tensor, company: Company
 ) -> tuple[Histories, Histories]:
     """What each candidate was shown (signals, `cond`, `uncond`) and what was said of it."""
     rows = company.rows()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalingar_fw.benchmark import Item, judged_elsewhere, make_benchmark, with_replicas
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.registry import Registry
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from attrs import frozen
 
-from scalingar_fw.errors import PluginWarning, ScalingarError
-from scalingar_fw.hooks import EVENTS, make_hooks
-from scalingar_fw.hookspecs import hookimpl
+from scalingar_fw.decoding.components import Step, Termination, Verdict
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.components import Step, Termination, Verdict
 from scalingar_fw.decoding.result import Decoded, Status
 from scalingar_fw.decoding.state import Confidence, Grid
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import PluginWarning, ScalingarError
+from scalingar_fw.hooks import EVENTS, make_hooks
+from scalingar_fw.hookspecs import hookimpl
 from scalingar_fw.testing import ReferenceModel
 
 MODEL = ReferenceModel(grid=Grid(2, 2))

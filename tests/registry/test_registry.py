@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from scalingar_fw.decoding.strategy import NeverTerminate
 from scalingar_fw.errors import PluginWarning, ScalingarError
 from scalingar_fw.registry import KINDS, Entry, Registry, import_path, load_registry
-from scalingar_fw.decoding.strategy import NeverTerminate
 
 
 class Plugin:
@@ -60,8 +60,14 @@ def test_an_object_is_its_own_target() -> None:
     registry.add("termination", "never", NeverTerminate)
     assert registry.get("termination", "never") is NeverTerminate
     assert registry.name_of("termination", NeverTerminate) == "local/never"
-    assert registry.find("termination", "never").path == "scalingar_fw.decoding.strategy:NeverTerminate"
-    assert Entry("x", "y", "z", NeverTerminate()).path == "scalingar_fw.decoding.strategy:NeverTerminate"
+    assert (
+        registry.find("termination", "never").path
+        == "scalingar_fw.decoding.strategy:NeverTerminate"
+    )
+    assert (
+        Entry("x", "y", "z", NeverTerminate()).path
+        == "scalingar_fw.decoding.strategy:NeverTerminate"
+    )
 
 
 def test_a_class_knows_its_registered_name_through_its_path(registry: Registry) -> None:

@@ -12,13 +12,13 @@ from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.decoding.components import Step, Termination, Verdict
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.components import Step, Termination, Verdict
 from scalingar_fw.decoding.result import Decoded, Status
 from scalingar_fw.decoding.state import Confidence, Grid
 from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.confidence.likelihood import LogProbConfidence
 from scalingar_plugins.samplers.beam import BeamSampler, DiverseBeamSampler

@@ -13,15 +13,15 @@ from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scalingar_fw.decoding.components import ConfidenceEstimator, Step
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.components import Estimator, Step
-from scalingar_fw.registry import default_registry
 from scalingar_fw.decoding.result import Decoded, Status
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Confidence, Grid
 from scalingar_fw.decoding.strategy import ConstantGuidance, FinalConfidence, Strategy
+from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.confidence.likelihood import EntropyConfidence
 from scalingar_plugins.guidance.adaptive import AdaptiveGuidance
@@ -132,7 +132,7 @@ def test_a_wide_beam_is_exhaustive_search(prompt: Prompt) -> None:
 
 
 @frozen
-class Level(Estimator):
+class Level(ConfidenceEstimator):
     """The same potential for everyone, at every step another one."""
 
     def update(self, state: None, signals: Signals, step: Step) -> tuple[Confidence, None]:

@@ -6,13 +6,13 @@ import pytest
 import torch
 from attrs import evolve
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.registry import default_registry
 from scalingar_fw.decoding.result import Decoded
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel
 
 MODEL = ReferenceModel(vocab_size=9, grid=Grid(4, 4), forbidden=3)

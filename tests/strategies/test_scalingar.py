@@ -15,11 +15,16 @@ from attrs import evolve
 
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.registry import default_registry
 from scalingar_fw.decoding.result import Decoded, Status, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid
-from scalingar_fw.decoding.strategy import ConstantGuidance, FinalConfidence, NeverTerminate, Strategy
+from scalingar_fw.decoding.strategy import (
+    ConstantGuidance,
+    FinalConfidence,
+    NeverTerminate,
+    Strategy,
+)
+from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel, ScriptedModel
 from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.intrinsic import IntrinsicConfidence

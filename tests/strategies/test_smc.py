@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.decoding.components import ConfidenceEstimator, Context, Step
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.components import Context, Estimator, Step
 from scalingar_fw.decoding.result import Decoded, Status
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Chosen, Confidence, Grid
 from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.samplers.beam import BeamSampler
 from scalingar_plugins.samplers.confidence_beam import ConfidenceBeamSampler
@@ -78,7 +78,7 @@ def test_the_effective_size_is_the_inverse_of_the_summed_squares() -> None:
 
 
 @frozen
-class Scripted(Estimator):
+class Scripted(ConfidenceEstimator):
     """phi from the tokens of a row: a table of running sums, committed with each token."""
 
     weight: float = 1.0

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from attrs import evolve, field, frozen
 
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import (
-    Estimator,
+    ConfidenceEstimator,
     Guidance,
     Promises,
     Reward,
@@ -20,6 +19,7 @@ from scalingar_fw.decoding.components import (
     Termination,
     Verdict,
 )
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.sampling import inverse_cdf, truncate
 from scalingar_fw.decoding.state import Confidence, Proposal, candidate_field, prompt_field
@@ -29,7 +29,7 @@ from scalingar_fw.decoding.strategy import FinalConfidence, Multinomial, Strateg
 
 
 @frozen
-class Mean(Estimator):
+class Mean(ConfidenceEstimator):
     """A right one, from which most of the others are made: the mean margin so far."""
 
     def init(self, context):

@@ -141,9 +141,9 @@ def test_a_target_that_means_nothing_is_refused_in_words(target: str, said: str)
 
 PLUGIN = """
 import torch
-from scalingar_fw import Confidence, Estimator, Strategy, hookimpl
+from scalingar_fw import Confidence, ConfidenceEstimator, Strategy, hookimpl
 
-class Leaky(Estimator):
+class Leaky(ConfidenceEstimator):
     '''Writes into the signals.'''
     def update(self, state, signals, step):
         return Confidence.of(signals.margin.mul_(0.5)), state

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from scalingar_fw.config.serialization import build
-from scalingar_fw.errors import ContractError
+from scalingar_fw.decoding.checked import checked
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.checked import checked
-from scalingar_fw.registry import default_registry
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw.errors import ContractError
+from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel
 
 SPEC = importlib.util.spec_from_file_location(

@@ -14,11 +14,11 @@ from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.decoding.components import Estimator
+from scalingar_fw.decoding.components import ConfidenceEstimator
 from scalingar_fw.decoding.signals import sanitize
 from scalingar_fw.decoding.state import Confidence
 from scalingar_fw.decoding.strategy import ConstantGuidance, Multinomial, NoConfidence, Strategy
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import CATALOGUE, Case, check_component, checks_for
 from scalingar_fw.testing import generators as gen
 from scalingar_fw.testing.cases import LOGIT_KINDS, World
@@ -26,7 +26,7 @@ from scalingar_fw.testing.drawing import surprise
 
 
 @frozen
-class Noisy(Estimator):
+class Noisy(ConfidenceEstimator):
     """Breaks one contract by design and says so."""
 
     expected_failures = {"estimator-global-randomness": "dropout is the point here"}
@@ -101,7 +101,7 @@ def test_what_can_not_be_checked_is_refused_in_words() -> None:
 
 def test_a_bound_check_raises_in_a_test_with_everything_one_needs(tmp_path: Path) -> None:
     @frozen
-    class Bad(Estimator):
+    class Bad(ConfidenceEstimator):
         def update(self, state: Any, signals: Any, step: Any) -> Any:
             return Confidence.of(signals.margin * float("nan")), state
 

@@ -10,13 +10,13 @@ import pytest
 from attrs import frozen
 
 from scalingar_fw.config.serialization import build
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.decoding.params import rules
-from scalingar_fw.decoding.components import Termination, Verdict
-from scalingar_fw.registry import default_registry
 from scalingar_fw.config.settings import settings_of
+from scalingar_fw.decoding.components import Termination, Verdict
+from scalingar_fw.decoding.params import rules
 from scalingar_fw.decoding.statistics import group_rank
 from scalingar_fw.decoding.strategy import NeverTerminate, Strategy
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import check_component, checks_for
 from scalingar_fw.testing.targets import with_settings
 

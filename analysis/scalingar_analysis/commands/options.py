@@ -11,8 +11,8 @@ import click
 from scalingar_fw.cli.group import app_of
 
 if TYPE_CHECKING:
-    from scalingar_analysis.statistics.intervals import Estimate
     from scalingar_analysis.recordings.recording import Recording
+    from scalingar_analysis.statistics.intervals import Estimate
     from scalingar_fw.decoding.strategy import Strategy
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -79,9 +79,9 @@ def tune(
     Half of each task's clusters is tuned on; the rest judges. The same command goes on where it
     was interrupted, and more --trials add to the same study.
     """
-    from scalingar_analysis.tuning.space import read_space
     from scalingar_analysis.tuning.search import import_optuna
     from scalingar_analysis.tuning.search import tune as search
+    from scalingar_analysis.tuning.space import read_space
 
     import_optuna()
     built = load_strategy(ctx, strategy, settings)

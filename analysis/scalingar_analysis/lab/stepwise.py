@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from scalingar_analysis.recordings.recording import Recording
-from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.decoding.state import Grid
+from scalingar_fw.errors import ContractError, ScalingarError
 
 
 class Steps(Mapping[str, Array]):

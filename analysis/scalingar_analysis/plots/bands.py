@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from scalingar_analysis.plots.steps import smooth, step_axes
 from scalingar_analysis.plots.style import axes_or_new, legend_above, look, palette_of, shorten
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.result import Array, Trajectory
 from scalingar_fw.decoding.state import Grid
+from scalingar_fw.errors import ScalingarError
 
 
 def padded(trajectories: Sequence[Trajectory], signal: str, total: int) -> Array:

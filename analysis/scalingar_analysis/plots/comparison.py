@@ -18,8 +18,8 @@ from scalingar_analysis.plots.style import (
     palette_of,
     shorten,
 )
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.result import Array
+from scalingar_fw.errors import ScalingarError
 
 
 @frozen

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from scalingar_analysis.statistics.intervals import estimate
 from scalingar_analysis.plots.comparison import Point
 from scalingar_analysis.runs.run import Run, Table
-from scalingar_fw.errors import ScalingarError
+from scalingar_analysis.statistics.intervals import estimate
 from scalingar_fw.decoding.result import Array
+from scalingar_fw.errors import ScalingarError
 
 
 def need_scores(run: Run, what: str) -> Table:

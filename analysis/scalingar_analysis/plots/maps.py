@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from scalingar_analysis.plots.contact_sheet import undecoded
 from scalingar_analysis.plots.signals import label_of
 from scalingar_analysis.plots.style import MAP_COLOURS, axes_or_new, palette_of
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.result import Array, Trajectory
 from scalingar_fw.decoding.state import Grid
+from scalingar_fw.errors import ScalingarError
 
 #: The paper's block size and share of worst blocks (eq. 6).
 BLOCK, WORST = 4, 0.1

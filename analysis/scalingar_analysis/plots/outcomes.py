@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from scalingar_analysis.plots.style import axes_or_new, legend_above, look, palette_of, shorten
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.result import Array
+from scalingar_fw.errors import ScalingarError
 
 
 def plot_distributions(

@@ -14,20 +14,26 @@ from attrs import frozen
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalingar_analysis.plots import comparison_data as comparing
-from scalingar_analysis.plots import contact_sheet
-from scalingar_analysis.plots import dynamics
-from scalingar_analysis.runs.example import Example
-from scalingar_analysis.plots import bands, comparison, maps, outcomes, ranking
+from scalingar_analysis.plots import (
+    bands,
+    comparison,
+    comparison_data,
+    contact_sheet,
+    dynamics,
+    maps,
+    outcomes,
+    ranking,
+)
 from scalingar_analysis.plots.confidence import plot_confidence
 from scalingar_analysis.plots.guidance import plot_guidance
 from scalingar_analysis.plots.live import plot_live, plot_tokens
 from scalingar_analysis.plots.signals import SIGNALS, label_of, plot_signal
 from scalingar_analysis.plots.steps import POLICY
-from scalingar_analysis.runs.run import Run, as_run
 from scalingar_analysis.plots.style import axes_or_new, head, new_figure, our_style
-from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_analysis.runs.example import Example
+from scalingar_analysis.runs.run import Run, as_run
 from scalingar_fw.decoding.result import Array
+from scalingar_fw.errors import ScalingarError, unknown_name
 
 
 @frozen
@@ -142,10 +148,10 @@ def _outcomes(run: Run, o: Options, ax: Axes | None) -> Axes:
 def _auroc(run: Run, o: Options, ax: Axes | None) -> Axes:
     from scalingar_analysis.statistics.signal_quality import auroc_over_steps
 
-    examples, scores, _, clusters = comparing.pools(run, o.strategy)
+    examples, scores, _, clusters = comparison_data.pools(run, o.strategy)
     shares = np.linspace(1 / 12, 1, 12)
     wanted = [*dict.fromkeys((*SIGNALS, "confidence"))]
-    tables = comparing.signal_tables(examples, wanted)
+    tables = comparison_data.signal_tables(examples, wanted)
     if "entropy" in tables:  # so that above 0.5 always means useful
         tables["negative entropy"] = -tables.pop("entropy")
     tables = {name: t for name, t in tables.items() if np.ptp(t) > 0}  # a neutral confidence
@@ -157,7 +163,7 @@ def _auroc(run: Run, o: Options, ax: Axes | None) -> Axes:
 def _risk(run: Run, o: Options, ax: Axes | None) -> Axes:
     from scalingar_analysis.statistics.signal_quality import risk_coverage
 
-    given = comparing.answers(comparing.need_scores(run, "Risk-coverage"))
+    given = comparison_data.answers(comparison_data.need_scores(run, "Risk-coverage"))
     curves = {}
     for label in run.strategies if o.strategy is None else [o.strategy]:
         inside = (given["strategy"] == label) & np.isfinite(given["confidence"])
@@ -173,7 +179,7 @@ def _risk(run: Run, o: Options, ax: Axes | None) -> Axes:
 
 
 def _calibration(run: Run, o: Options, ax: Axes | None) -> Axes:
-    table = comparing.need_scores(run, "Calibration")
+    table = comparison_data.need_scores(run, "Calibration")
     known = table["confidence"] != 0.5
     if o.strategy is not None:
         known &= table["strategy"] == o.strategy
@@ -183,8 +189,8 @@ def _calibration(run: Run, o: Options, ax: Axes | None) -> Axes:
 def _ladder(run: Run, o: Options, ax: Axes | None) -> Axes:
     from scalingar_analysis.statistics.ladder import ladder
 
-    examples, scores, tasks, clusters = comparing.pools(run, o.strategy)
-    tables = comparing.signal_tables(examples, ["log_prob_cond", "entropy", "confidence"])
+    examples, scores, tasks, clusters = comparison_data.pools(run, o.strategy)
+    tables = comparison_data.signal_tables(examples, ["log_prob_cond", "entropy", "confidence"])
     signs = {"log_prob_cond": 1.0, "entropy": -1.0, "confidence": 1.0}
     means = {
         ("mean log p, conditional" if n == "log_prob_cond" else f"mean {n}"): signs[n] * t.mean(2)
@@ -196,7 +202,7 @@ def _ladder(run: Run, o: Options, ax: Axes | None) -> Axes:
 
 def _sensitivity(run: Run, o: Options, ax: Axes | None) -> Axes:
     """Accuracy over the two settings in which the strategies of a sweep differ."""
-    varying, own = comparing.settings_that_vary(run)
+    varying, own = comparison_data.settings_that_vary(run)
     if len(varying) not in (1, 2):
         raise ScalingarError(
             f"A heat-map shows one or two settings, and this sweep's strategies differ in "
@@ -204,7 +210,7 @@ def _sensitivity(run: Run, o: Options, ax: Axes | None) -> Axes:
         )
     row = varying[0]
     column = varying[1] if len(varying) == 2 else None
-    best = {p.name: p for p in sorted(comparing.points(run), key=lambda p: p.n)}
+    best = {p.name: p for p in sorted(comparison_data.points(run), key=lambda p: p.n)}
     rows = sorted({own[s][row] for s in best}, key=_order)
     columns = sorted({own[s][column] for s in best}, key=_order) if column else [""]
     table = np.full((len(rows), len(columns)), np.nan)
@@ -253,15 +259,15 @@ KINDS: dict[str, Kind] = {
     "calibration": Kind("share correct by confidence", draw=_calibration),
     "pareto": Kind(
         "accuracy against tokens, with intervals and frontier",
-        draw=lambda run, o, ax: comparison.plot_pareto(comparing.points(run), ax),
+        draw=lambda run, o, ax: comparison.plot_pareto(comparison_data.points(run), ax),
     ),
     "budget": Kind(
         "accuracy over n, with intervals",
-        draw=lambda run, o, ax: comparison.plot_budget(comparing.points(run), ax),
+        draw=lambda run, o, ax: comparison.plot_budget(comparison_data.points(run), ax),
     ),
     "strategies": Kind(
         "accuracy of each strategy, oracles apart",
-        draw=lambda run, o, ax: comparison.plot_strategies(comparing.points(run), ax),
+        draw=lambda run, o, ax: comparison.plot_strategies(comparison_data.points(run), ax),
     ),
     "sensitivity": Kind("accuracy over the settings that a sweep varies", draw=_sensitivity),
     "ladder": Kind("random, selected and oracle at every k", draw=_ladder),

@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalingar_analysis.recordings.recording import Asked, Candidates, Recording, check_complete, known_signals
+from scalingar_analysis.recordings.recording import (
+    Asked,
+    Candidates,
+    Recording,
+    check_complete,
+    known_signals,
+)
 from scalingar_fw.config.serialization import build
+from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.result import Array
+from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError, unknown_name
-from scalingar_fw.experiments.layout import STEPS
 from scalingar_fw.experiments.evaluate import REPLICA_STEP
+from scalingar_fw.experiments.layout import STEPS
 from scalingar_fw.experiments.store import Store, open_store
 from scalingar_fw.experiments.tables import STEP_INDEX, signal_of
 from scalingar_fw.files import MARKERS
-from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.registry import Registry
-from scalingar_fw.decoding.result import Array
-from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.generation.trace import read_trace
+from scalingar_fw.registry import Registry
 
 if TYPE_CHECKING:
     import pyarrow as pa

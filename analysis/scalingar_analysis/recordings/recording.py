@@ -10,12 +10,12 @@ import numpy as np
 from attrs import evolve, field, frozen
 
 from scalingar_fw.config.run_config import to_prompt
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Array, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from attrs import evolve, field, frozen
 
-from scalingar_analysis.statistics.intervals import Estimate, estimate
 from scalingar_analysis.recordings.recording import Recording
 from scalingar_analysis.replay.replay import Replay, replay
-from scalingar_fw.errors import ScalingarError
+from scalingar_analysis.statistics.intervals import Estimate, estimate
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.decoding.strategy import NeverTerminate, Strategy
+from scalingar_fw.errors import ScalingarError
 
 
 @frozen

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from scalingar_analysis.recordings.recording import Recording
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.strategy import ConstantGuidance, Multinomial, Strategy
+from scalingar_fw.errors import ScalingarError
 
 
 class Absent:

@@ -15,15 +15,15 @@ import torch
 from attrs import evolve, field, frozen
 from torch import Tensor
 
-from scalingar_analysis.replay.exactness import Absent, check_replayable
 from scalingar_analysis.recordings.recording import CHOSEN, LOGITS, Recording
-from scalingar_fw.errors import ContractError, ScalingarError
-from scalingar_fw.decoding.loop import check_recorded, reasons_of
+from scalingar_analysis.replay.exactness import Absent, check_replayable
 from scalingar_fw.decoding.components import Component, Context, Pool, Step
+from scalingar_fw.decoding.loop import check_recorded, reasons_of
 from scalingar_fw.decoding.result import Array, Status, Trajectory
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Chosen, Rows, take
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ContractError, ScalingarError
 
 
 @frozen(eq=False)

@@ -11,13 +11,13 @@ from typing import Any
 
 from attrs import frozen
 
-from scalingar_analysis.runs.example import Example
 from scalingar_analysis.plots.plot_registry import figure
+from scalingar_analysis.plots.style import shorten
 from scalingar_analysis.report import tables
 from scalingar_analysis.report.pictures import inline_svg
 from scalingar_analysis.report.viewer import colours, viewer_data
+from scalingar_analysis.runs.example import Example
 from scalingar_analysis.runs.run import Run
-from scalingar_analysis.plots.style import shorten
 from scalingar_fw.errors import ScalingarError
 
 #: Bytes of gallery and viewer together; the rest of a page is below a megabyte.

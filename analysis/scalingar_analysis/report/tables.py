@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from scalingar_analysis.plots.comparison_data import by_task, points
-from scalingar_analysis.runs.example import Example
 from scalingar_analysis.report.pictures import data_uri
+from scalingar_analysis.runs.example import Example
 from scalingar_analysis.runs.run import Run
 from scalingar_fw.decoding.result import Status
 

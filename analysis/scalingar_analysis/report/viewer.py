@@ -10,12 +10,12 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex
 
-from scalingar_analysis.runs.example import Example
 from scalingar_analysis.plots.confidence import has_confidence, probations
 from scalingar_analysis.plots.maps import LOW_IS_BAD
 from scalingar_analysis.plots.signals import label_of
 from scalingar_analysis.plots.steps import median_over_live, pairs_of
 from scalingar_analysis.plots.style import MAP_COLOURS
+from scalingar_analysis.runs.example import Example
 from scalingar_fw.decoding.result import Array, Status
 
 #: Signals whose maps the viewer offers.

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from attrs import field, frozen
 
-from scalingar_analysis.statistics.matched import Point, at_budget
-from scalingar_analysis.statistics.paired import difference
 from scalingar_analysis.reproduce import paper, sweeps
 from scalingar_analysis.reproduce.verdicts import Interval, best_value, share, span, verdict
+from scalingar_analysis.statistics.matched import Point, at_budget
+from scalingar_analysis.statistics.paired import difference
 from scalingar_analysis.statistics.resampling import Groups, bootstrap
 from scalingar_analysis.tables import render
 from scalingar_analysis.tables.arms import Arm, judged, oracle_of

@@ -12,9 +12,9 @@ from scalingar_analysis.reproduce.findings import Section
 from scalingar_analysis.statistics.signal_quality import FRACTIONS, Auroc, auroc_over_steps
 from scalingar_analysis.tables.arms import Arm, Key, complete
 from scalingar_analysis.tables.render import ci
+from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.tables import STEP_INDEX, signal_of
-from scalingar_fw.decoding.result import Array
 
 if TYPE_CHECKING:
     from scalingar_fw.experiments import Store

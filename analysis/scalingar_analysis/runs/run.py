@@ -19,8 +19,8 @@ from attrs import define, evolve, field
 
 from scalingar_analysis.runs.example import Example, Picture
 from scalingar_fw.config.run_config import RunConfig
-from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.decoding.result import Array, Decoded, Ledger
+from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.generation.trace import MANIFEST, Trace, read_trace
 
 Table = dict[str, Array]

@@ -13,8 +13,8 @@ import numpy as np
 from attrs import frozen
 
 from scalingar_analysis.statistics.resampling import Groups, bootstrap
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.result import Array
+from scalingar_fw.errors import ScalingarError
 
 
 @frozen

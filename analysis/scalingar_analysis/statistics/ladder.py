@@ -19,8 +19,8 @@ from attrs import frozen
 
 from scalingar_analysis.statistics.intervals import Estimate
 from scalingar_analysis.statistics.resampling import Groups, bootstrap
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.result import Array
+from scalingar_fw.errors import ScalingarError
 
 if TYPE_CHECKING:
     from scalingar_fw.decoding.strategy import Strategy

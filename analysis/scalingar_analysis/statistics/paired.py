@@ -15,8 +15,8 @@ from attrs import frozen
 
 from scalingar_analysis.statistics.intervals import Estimate
 from scalingar_analysis.statistics.resampling import Groups, bootstrap, standard_error
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.result import Array
+from scalingar_fw.errors import ScalingarError
 
 #: Up to so many clusters that differ, all sign patterns are tried instead of drawn.
 EXACT = 14

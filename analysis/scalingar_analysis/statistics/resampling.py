@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from attrs import frozen
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.result import Array
+from scalingar_fw.errors import ScalingarError
 
 
 @frozen(eq=False)

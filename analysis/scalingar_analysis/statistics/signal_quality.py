@@ -12,8 +12,8 @@ import numpy as np
 from attrs import frozen
 
 from scalingar_analysis.statistics.resampling import Groups
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.result import Array
+from scalingar_fw.errors import ScalingarError
 
 #: Shares of the tokens at which signals are read by default.
 FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)

@@ -17,11 +17,11 @@ from attrs import evolve
 
 from scalingar_analysis.statistics.intervals import Estimate, estimate
 from scalingar_fw.benchmark import Benchmark
-from scalingar_fw.experiments.evaluate import ItemResult, run_split
 from scalingar_fw.decoding.components import ModelAdapter
-from scalingar_fw.registry import default_registry
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.experiments.evaluate import ItemResult, run_split
+from scalingar_fw.registry import default_registry
 
 
 def one_sample(

@@ -22,12 +22,12 @@ from attrs import evolve, frozen
 
 from scalingar_analysis.statistics.intervals import auroc_within, estimate
 from scalingar_fw.benchmark import Benchmark, Item
-from scalingar_fw.experiments.evaluate import run_split
 from scalingar_fw.decoding.components import ModelAdapter
-from scalingar_fw.registry import default_registry
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.experiments.evaluate import run_split
+from scalingar_fw.registry import default_registry
 from scalingar_plugins.termination.halving import SuccessiveHalving
 
 #: Shares of the tokens at which signals are compared.

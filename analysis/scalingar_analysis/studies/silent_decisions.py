@@ -21,15 +21,15 @@ import click
 import numpy as np
 from attrs import evolve
 
-from scalingar_analysis.statistics.intervals import auroc_within, estimate
 from scalingar_analysis.recordings.recording import Candidates, Recording
 from scalingar_analysis.replay.replay import replay
+from scalingar_analysis.statistics.intervals import auroc_within, estimate
 from scalingar_fw.benchmark import Benchmark
-from scalingar_fw.experiments.evaluate import REPLICA_STEP, ItemResult, run_split
 from scalingar_fw.decoding.components import ModelAdapter
-from scalingar_fw.registry import default_registry
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.strategy import ConstantGuidance, NeverTerminate, Strategy
+from scalingar_fw.experiments.evaluate import REPLICA_STEP, ItemResult, run_split
+from scalingar_fw.registry import default_registry
 from scalingar_plugins.confidence.blocks import WorstBlockStability
 from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.intrinsic import IntrinsicConfidence

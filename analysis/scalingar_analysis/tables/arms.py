@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import define, evolve, field, frozen
 
+from scalingar_fw.decoding.result import Array, Status
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.experiments.tables import MEANS
-from scalingar_fw.decoding.result import Array, Status
 
 if TYPE_CHECKING:
     import pyarrow as pa

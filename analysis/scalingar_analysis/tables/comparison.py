@@ -16,9 +16,9 @@ from scalingar_analysis.tables.costs import AXES, Cost, cost_of
 from scalingar_analysis.tables.frame import Frame
 from scalingar_analysis.tables.plain import interval, number
 from scalingar_analysis.tables.pools import gaps, ladders, widest_pools
-from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError, unknown_name
 
 #: Baselines where none is named, as far as they are there.
 BASELINES = ("base", "best-of-n")

@@ -14,9 +14,9 @@ from scalingar_analysis.tables.arms import SIGNALS, Arm, Key, complete, judged
 from scalingar_analysis.tables.costs import Cost
 from scalingar_analysis.tables.frame import Frame
 from scalingar_analysis.tables.plain import interval, number
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError
 
 
 def widest_pools(

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from attrs import field, frozen
 
+from scalingar_analysis.recordings.recording import Recording
+from scalingar_analysis.replay.replay import Replay, replay
 from scalingar_analysis.statistics.holdout import halves
 from scalingar_analysis.statistics.intervals import Estimate, estimate, task_mean
 from scalingar_analysis.tuning.objective import Objective, Point, front_of
-from scalingar_analysis.recordings.recording import Recording
-from scalingar_analysis.replay.replay import Replay, replay
 from scalingar_analysis.tuning.space import Space
 from scalingar_fw.config.serialization import canonical, describe
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.registry import Registry
 from scalingar_fw.config.settings import override
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.registry import Registry
 
 JOURNAL = "study.journal"
 

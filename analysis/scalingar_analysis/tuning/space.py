@@ -15,10 +15,10 @@ from typing import Any
 from attrs import field, frozen
 
 from scalingar_fw.config.run_config import load_yaml
-from scalingar_fw.errors import ScalingarError, unknown_name
-from scalingar_fw.decoding.params import Rule
 from scalingar_fw.config.settings import settings_of
+from scalingar_fw.decoding.params import Rule
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError, unknown_name
 
 _KEYS = ("low", "high", "log", "choices")
 

@@ -20,8 +20,8 @@ import numpy as np
 from attrs import field, frozen
 
 from scalingar_fw.benchmark import Item, Sample
-from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.errors import ScalingarError, unknown_name
 
 #: Where our scorer's weights are, for commands that cannot be told (workers of a sweep).
 DETECTOR_VARIABLE = "SCALINGAR_GENEVAL_DETECTOR"

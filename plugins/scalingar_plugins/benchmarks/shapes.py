@@ -9,8 +9,8 @@ import numpy as np
 from attrs import frozen
 
 from scalingar_fw.benchmark import Item
-from scalingar_fw.errors import unknown_name
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.errors import unknown_name
 from scalingar_plugins.models.shapes.prompts import SPLITS, split_items
 
 

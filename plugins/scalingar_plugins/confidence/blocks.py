@@ -6,12 +6,12 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import Context, Scope, Step
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Grid, candidate_field
 from scalingar_fw.decoding.statistics import ceil_share, one_minus
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.confidence.normalize import (
     Memory,
     Normalizer,

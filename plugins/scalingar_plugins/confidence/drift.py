@@ -7,8 +7,8 @@ from typing import Any
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import Context, Scope, Step
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Confidence, candidate_field
 from scalingar_fw.decoding.statistics import ema

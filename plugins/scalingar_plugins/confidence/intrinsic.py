@@ -8,8 +8,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.components import Context, Scope, Step
+from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import candidate_field
 from scalingar_fw.decoding.statistics import ema

@@ -10,8 +10,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from scalingar_fw.decoding.components import ConfidenceEstimator, Context, Step
 from scalingar_fw.decoding.params import param
-from scalingar_fw.decoding.components import Context, Estimator, Step
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Chosen, Confidence, candidate_field
 
@@ -24,7 +24,7 @@ def _so_far(before: Tensor, now: Tensor, step: Step, total: bool) -> Tensor:
 
 
 @frozen
-class LogProbConfidence(Estimator):
+class LogProbConfidence(ConfidenceEstimator):
     """C_t: mean or summed log-probability (nats) of the tokens chosen so far; 0 before the first.
 
     In a step the policies before sampling see the tokens up to the last one, those after it the
@@ -53,7 +53,7 @@ class LogProbConfidence(Estimator):
 
 
 @frozen
-class PmiConfidence(Estimator):
+class PmiConfidence(ConfidenceEstimator):
     """C_t: mean or summed pointwise mutual information with the prompt, log p_c - log p_u (nats),
     of the tokens chosen so far; 0 before the first.
 
@@ -89,7 +89,7 @@ class SurpriseState:
 
 
 @frozen
-class SurpriseConfidence(Estimator):
+class SurpriseConfidence(ConfidenceEstimator):
     """C_t: mean or summed log-probability of the tokens chosen so far, less what was to be expected
     of it: log p_c(x) + H(p_c), in nats; 0 before the first.
 
@@ -119,7 +119,7 @@ class SurpriseConfidence(Estimator):
 
 
 @frozen
-class EntropyConfidence(Estimator):
+class EntropyConfidence(ConfidenceEstimator):
     """C_t = 1 - H_t: the normalised entropy of this step's conditional distribution, turned round.
 
     No memory and no smoothing.

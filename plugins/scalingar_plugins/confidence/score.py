@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.decoding.components import Estimator, Step
+from scalingar_fw.decoding.components import ConfidenceEstimator, Step
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Confidence
+from scalingar_fw.errors import ScalingarError
 
 #: C, I and D of a score all lie in [0, 1].
 UNIT = {name: (0.0, 1.0) for name in ("confidence", "intrinsic", "drift")}
 
 
-class Score(Estimator):
+class Score(ConfidenceEstimator):
     """An estimator that is one number; a part of a fused confidence, or a confidence by itself.
 
     Subclasses implement `score`, which a composition calls directly: no `Confidence` is built for

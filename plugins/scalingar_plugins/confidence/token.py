@@ -6,8 +6,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import Context, Step
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.statistics import ema, one_minus
 from scalingar_plugins.confidence.score import Score, shares

@@ -9,8 +9,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from scalingar_fw.decoding.components import ConfidenceEstimator, Context, Distribution, Scope, Step
 from scalingar_fw.decoding.params import param, part
-from scalingar_fw.decoding.components import Context, Distribution, Estimator, Scope, Step
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Confidence, candidate_field
 from scalingar_fw.decoding.statistics import ceil_share, rebound
@@ -33,7 +33,7 @@ class UnifiedState:
 
 
 @frozen
-class UnifiedConfidence(Estimator):
+class UnifiedConfidence(ConfidenceEstimator):
     """The confidence state S_t = (C_t, R_t, I_t, D_t) of section 4.1.
 
     C_t = w_I * I_t + w_D * D_t; R_t = (C_t - Cmin_t) / (|Cmin_t| + eps), with Cmin_t the running

@@ -8,11 +8,11 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import Context, Guidance, Step
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Confidence, candidate_field
+from scalingar_fw.errors import ScalingarError
 
 
 @frozen(eq=False)

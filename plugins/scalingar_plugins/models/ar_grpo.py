@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_plugins.models.captions import Cleaning
 from scalingar_plugins.models.checkpoints import read_state, with_prefix, without
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel

@@ -126,7 +126,7 @@ def smoke(model: ModelAdapter, n: int) -> list[tuple[str, str]]:
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(model.vocab_size, (1, model.grid.size), generator=generator)
     with torch.inference_mode():
-        image = model.decode(codes.to(model.device))
+        image = model.decode_images(codes.to(model.device))
     if not bool(torch.isfinite(image).all()) or float(image.abs().max()) > 1:
         raise ScalingarError("The decoded image is not finite in [-1, 1]: check the tokenizer.")
     row = model.row_bytes()

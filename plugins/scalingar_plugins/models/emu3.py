@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from attrs import field, frozen
 from torch import Tensor, nn
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid, Logits
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models.branches import split_branches
 from scalingar_plugins.models.checkpoints import fingerprint
 from scalingar_plugins.models.hf import (
@@ -148,7 +148,7 @@ class Emu3Model:
         """2 after the last token of a grid row: the token, and the end of its line."""
         return 2 if (index + 1) % self.grid.cols == 0 else 1
 
-    def decode(self, tokens: Tensor) -> Tensor:
+    def decode_images(self, tokens: Tensor) -> Tensor:
         images = []
         for part in torch.split(tokens, max(1, (1 << 18) // (64 * self.grid.size))):
             codes = part.view(-1, self.grid.rows, self.grid.cols)

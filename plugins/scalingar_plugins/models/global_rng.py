@@ -13,10 +13,10 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.components import Context, Sampler, Step
 from scalingar_fw.decoding.sampling import Sampling, truncate
 from scalingar_fw.decoding.state import Confidence, Proposal
+from scalingar_fw.errors import ScalingarError
 
 
 @frozen(eq=False)

@@ -17,10 +17,10 @@ import torch
 from attrs import field, frozen
 from torch import Tensor, nn
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid, Logits
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models.branches import split_branches
 from scalingar_plugins.models.checkpoints import fingerprint, load_strictly, without
 from scalingar_plugins.models.hf import (
@@ -124,7 +124,7 @@ class JanusModel:
     def calls(self, index: int) -> int:
         return 1
 
-    def decode(self, tokens: Tensor) -> Tensor:
+    def decode_images(self, tokens: Tensor) -> Tensor:
         return self.tokenizer.in_parts(tokens, self.grid.rows, self.grid.cols)
 
     def row_bytes(self) -> int:

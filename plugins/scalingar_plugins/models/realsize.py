@@ -15,10 +15,10 @@ import click
 import torch
 from attrs import frozen
 
-from scalingar_fw.errors import unknown_name
 from scalingar_fw.decoding.memory_budget import show_bytes
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.state import Grid
+from scalingar_fw.errors import unknown_name
 from scalingar_plugins.models import emu3, janus, simplear
 from scalingar_plugins.models.hf import need_transformers
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel
@@ -183,7 +183,7 @@ def measure(model: Any, n: int, steps: int | None = None) -> Measured:
         del cache, logits
         codes = torch.arange(n * model.grid.size, device=model.device) % model.vocab_size
         start = time.perf_counter()
-        model.decode(codes.view(n, -1))
+        model.decode_images(codes.view(n, -1))
         images = peak()
     return Measured(seconds, held, time.perf_counter() - start, images)
 

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from attrs import field, frozen
 from torch import Tensor, nn
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid, Logits
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models.branches import split_branches
 from scalingar_plugins.models.checkpoints import fingerprint
 from scalingar_plugins.models.hf import (
@@ -135,7 +135,7 @@ class SimpleARModel:
     def calls(self, index: int) -> int:
         return 1
 
-    def decode(self, tokens: Tensor) -> Tensor:
+    def decode_images(self, tokens: Tensor) -> Tensor:
         codes = (tokens - self.first).clamp(0, self.codes - 1) if self.official else tokens
         images = []
         for part in torch.split(codes, max(1, (1 << 20) // (256 * self.grid.size))):

@@ -17,11 +17,11 @@ import numpy as np
 from attrs import frozen
 
 from scalingar_fw.benchmark import Item, judged_elsewhere, make_benchmark
-from scalingar_fw.errors import ContractError, ScalingarError
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import Context, Pool, Reward
-from scalingar_fw.registry import default_registry, import_path
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.result import Array
+from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.registry import default_registry, import_path
 
 
 @runtime_checkable

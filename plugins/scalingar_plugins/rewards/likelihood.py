@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from attrs import frozen
 
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import Pool, Reward
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.result import Array
 from scalingar_plugins.rewards.windows import over, recorded, window_means
 

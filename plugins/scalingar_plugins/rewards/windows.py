@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.components import Pool
 from scalingar_fw.decoding.result import Array, Trajectory
+from scalingar_fw.errors import ScalingarError
 
 
 def recorded(trajectory: Trajectory, signal: str) -> Array:

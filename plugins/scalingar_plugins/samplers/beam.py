@@ -18,11 +18,11 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import Context, Sampler, Scope, Step
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Confidence, Proposal, Rows, candidate_field
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.samplers.lineage import lay_out, slots_by_candidate, unchanged
 
 

@@ -8,8 +8,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.components import Context, Sampler, Scope, Step
+from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Confidence, Proposal
 from scalingar_fw.decoding.statistics import group_rank

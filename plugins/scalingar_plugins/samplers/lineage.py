@@ -9,10 +9,10 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.components import Context, Sampler, Step
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Children, Confidence, Proposal, Rows, take
+from scalingar_fw.errors import ScalingarError
 
 
 def slots_by_candidate(rows: Rows) -> Tensor:

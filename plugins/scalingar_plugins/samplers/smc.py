@@ -17,9 +17,9 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
+from scalingar_fw.decoding.components import Context, Sampler, Scope, Step
 from scalingar_fw.decoding.noise import RESAMPLING
 from scalingar_fw.decoding.params import param, part
-from scalingar_fw.decoding.components import Context, Sampler, Scope, Step
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Confidence, Proposal, candidate_field, take

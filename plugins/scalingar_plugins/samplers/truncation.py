@@ -8,8 +8,8 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import Sampler, Step
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.sampling import Sampling, inverse_cdf, truncate
 from scalingar_fw.decoding.state import Confidence, Proposal
 

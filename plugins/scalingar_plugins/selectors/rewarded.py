@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from scalingar_fw.decoding.components import Context, Pool, Reward, Selector
 from scalingar_fw.decoding.noise import SELECTION, uniforms
 from scalingar_fw.decoding.params import param, part
-from scalingar_fw.decoding.components import Context, Pool, Reward, Selector
 from scalingar_fw.decoding.result import Array, Trajectory
 from scalingar_plugins.rewards.likelihood import MeanLogProb
 

@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from attrs import frozen
 
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import Promises, Scope, Step, Termination, Verdict
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.state import Confidence
 from scalingar_fw.decoding.statistics import ceil_share, group_rank
 

@@ -9,11 +9,17 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.components import Context, Promises, Scope, Step, Termination, Verdict
+from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.state import Confidence, Rows, candidate_field, prompt_field
-from scalingar_fw.decoding.statistics import ceil_share, constant, group_quantile, group_rank, rebound
+from scalingar_fw.decoding.statistics import (
+    ceil_share,
+    constant,
+    group_quantile,
+    group_rank,
+    rebound,
+)
 
 
 @frozen(eq=False)

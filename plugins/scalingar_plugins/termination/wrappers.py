@@ -15,13 +15,13 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ContractError, ScalingarError
-from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.components import Context, Promises, Scope, Step, Termination, Verdict
+from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.state import Confidence, Rows, candidate_field
 from scalingar_fw.decoding.statistics import group_rank
 from scalingar_fw.decoding.strategy import NeverTerminate
+from scalingar_fw.errors import ContractError, ScalingarError
 
 _INSIDE = "the policy whose verdicts count under this rule"
 

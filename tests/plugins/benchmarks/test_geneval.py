@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from scalingar_fw.benchmark import Benchmark, Item, OfficialFiles, Sample, judged_elsewhere
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.benchmarks.geneval import (
     CLIP_VARIABLE,
     DETECTOR_VARIABLE,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from streams import KINDS, Company, context, logits, quantities, signals_of, step_at
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
-from scalingar_fw.decoding.components import Estimator
+from scalingar_fw.decoding.components import ConfidenceEstimator
 from scalingar_fw.decoding.state import Grid, Rows, take
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.confidence.blocks import WorstBlockStability
 from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.intrinsic import IntrinsicConfidence
@@ -40,7 +40,7 @@ def blocks(normalizer: Any) -> Any:
     )
 
 
-def estimators(normalizer: Any) -> st.SearchStrategy[Estimator]:
+def estimators(normalizer: Any) -> st.SearchStrategy[ConfidenceEstimator]:
     weight = st.sampled_from([0.0, 0.3, 1.0])
     some = st.floats(0.1, 1.0)
     drift = st.builds(PromptDrift, st.floats(0.01, 1), normalizer)
@@ -58,7 +58,7 @@ def single(n: int) -> Rows:
 
 
 def run(
-    estimator: Estimator, cond: Tensor, uncond: Tensor, rows: Rows, steps: int = STEPS
+    estimator: ConfidenceEstimator, cond: Tensor, uncond: Tensor, rows: Rows, steps: int = STEPS
 ) -> tuple[list[dict[str, Tensor]], Any]:
     """What is said at each step, and the memory after the last."""
     state = estimator.init(context(rows, GRID, cond.shape[-1]))
@@ -82,7 +82,7 @@ seeds = st.integers(0, 10**6)
 @given(estimator=estimators(any_kind), kind=kinds, seed=seeds, n=st.integers(1, 5))
 @settings(max_examples=25)
 def test_all_quantities_are_finite_and_in_range(
-    estimator: Estimator, kind: str, seed: int, n: int
+    estimator: ConfidenceEstimator, kind: str, seed: int, n: int
 ) -> None:
     cond, uncond = logits(kind, seed, STEPS, n)
     said, _ = run(estimator, cond, uncond, single(n))
@@ -98,7 +98,7 @@ def test_all_quantities_are_finite_and_in_range(
 @given(estimator=estimators(own), kind=kinds, seed=seeds, data=st.data())
 @settings(max_examples=25)
 def test_each_row_is_read_alone(
-    estimator: Estimator, kind: str, seed: int, data: st.DataObject
+    estimator: ConfidenceEstimator, kind: str, seed: int, data: st.DataObject
 ) -> None:
     """Any rows (fewer, permuted, duplicated), taken before or after any step, are told the same."""
     assert estimator.scope == "row"
@@ -116,7 +116,7 @@ def test_each_row_is_read_alone(
 
 @given(estimator=estimators(any_kind), seed=seeds)
 @settings(max_examples=15)
-def test_the_order_of_the_rows_does_not_matter(estimator: Estimator, seed: int) -> None:
+def test_the_order_of_the_rows_does_not_matter(estimator: ConfidenceEstimator, seed: int) -> None:
     """Across the cohort too, but for the order in which it is summed."""
     cond, uncond = logits("varied", seed, STEPS, 5)
     order = torch.tensor([3, 0, 4, 1, 2])
@@ -133,7 +133,9 @@ def test_the_order_of_the_rows_does_not_matter(estimator: Estimator, seed: int) 
     counts=st.lists(st.integers(1, 4), min_size=2, max_size=3),
 )
 @settings(max_examples=15)
-def test_prompts_do_not_see_each_other(estimator: Estimator, seed: int, counts: list[int]) -> None:
+def test_prompts_do_not_see_each_other(
+    estimator: ConfidenceEstimator, seed: int, counts: list[int]
+) -> None:
     company = Company(tuple(counts))
     rows = company.rows()
     cond, uncond = logits("varied", seed, STEPS, len(rows))
@@ -148,7 +150,7 @@ def test_prompts_do_not_see_each_other(estimator: Estimator, seed: int, counts: 
 
 @given(estimator=estimators(any_kind), seed=seeds, cut=st.integers(1, STEPS - 1))
 @settings(max_examples=15)
-def test_only_the_past_is_read(estimator: Estimator, seed: int, cut: int) -> None:
+def test_only_the_past_is_read(estimator: ConfidenceEstimator, seed: int, cut: int) -> None:
     cond, uncond = logits("varied", seed, STEPS, 3)
     other_cond, other_uncond = logits("varied", seed + 1, STEPS, 3)
     other_cond[:cut], other_uncond[:cut] = cond[:cut], uncond[:cut]
@@ -172,7 +174,9 @@ def tensors(value: Any) -> list[Tensor]:
 
 @given(estimator=estimators(any_kind), kind=kinds, seed=seeds, cut=st.integers(0, STEPS - 1))
 @settings(max_examples=25)
-def test_nothing_given_is_changed(estimator: Estimator, kind: str, seed: int, cut: int) -> None:
+def test_nothing_given_is_changed(
+    estimator: ConfidenceEstimator, kind: str, seed: int, cut: int
+) -> None:
     """Signals and memory stay as they were: every state can be continued twice."""
     cond, uncond = logits(kind, seed, STEPS, 3)
     _, state = run(estimator, cond, uncond, single(3), cut)

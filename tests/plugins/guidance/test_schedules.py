@@ -10,12 +10,12 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.confidence.likelihood import EntropyConfidence
 from scalingar_plugins.guidance.schedules import (

@@ -81,8 +81,8 @@ class Broken(ReferenceModel):
             logits = evolve(logits, uncond=logits.cond)
         return logits
 
-    def decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        image = super().decode(tokens)
+    def decode_images(self, tokens: torch.Tensor) -> torch.Tensor:
+        image = super().decode_images(tokens)
         if self.mistake == "range":
             image = image * 2
         return image[:, :, :-1] if self.mistake == "grid" else image

@@ -13,12 +13,12 @@ from attrs import evolve
 from click.testing import CliRunner
 
 from scalingar_fw.cli.group import App
+from scalingar_fw.decoding.state import Logits
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.registry import Registry, load_registry
-from scalingar_fw.decoding.state import Logits
 from scalingar_plugins.models import cards, commands, tiny
 
-DOCS = Path(__file__).parents[2] / "docs" / "backends"
+DOCS = Path(__file__).parents[3] / "docs" / "backends"
 
 
 def invoke(*arguments: str, registry: Registry | None = None) -> Any:

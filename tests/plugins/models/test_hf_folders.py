@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 transformers = pytest.importorskip("transformers", reason="needs the extra hf")
 
-from scalingar_fw.errors import ScalingarError  # noqa: E402
 from scalingar_fw.decoding.noise import Prompt  # noqa: E402
 from scalingar_fw.decoding.state import Grid  # noqa: E402
+from scalingar_fw.errors import ScalingarError  # noqa: E402
 from scalingar_fw.testing.adapters import Subject, check_adapter  # noqa: E402
 from scalingar_plugins.models import emu3, janus, simplear, tiny  # noqa: E402
 
@@ -209,7 +209,7 @@ def test_simplear_wraps_prompts_as_the_official_demo_does(simplear_folder: Path)
 
 def test_simplear_decodes_with_the_named_scripted_module(simplear_folder: Path) -> None:
     model = load_simplear(simplear_folder)
-    image = model.decode(torch.tensor([[0, 20, 39, 0]]))
+    image = model.decode_images(torch.tensor([[0, 20, 39, 0]]))
     assert image.shape == (1, 3, 32, 32)
     assert float(image[0, 0, 0, 0]) == -1.0 and float(image[0, 0, 0, 31]) == 0.0
 
@@ -233,7 +233,7 @@ def test_simplear_permits_words_only_where_the_official_sampling_is_asked_for(
     assert load_simplear(simplear_folder).vocab_size == 40
     official = load_simplear(simplear_folder, official=True)
     assert official.vocab_size == 90
-    image = official.decode(torch.tensor([[0, 49, 50, 89]]))  # words are clamped to code 0
+    image = official.decode_images(torch.tensor([[0, 49, 50, 89]]))  # words are clamped to code 0
     assert float(image[0, 0, 0, 31]) == -1.0
     assert official.fingerprint() != load_simplear(simplear_folder).fingerprint()
 

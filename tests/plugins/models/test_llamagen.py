@@ -13,8 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing.adapters import Subject, check_adapter
 from scalingar_plugins.models import ar_grpo, tiny
 from scalingar_plugins.models.llamagen import load, sizes
@@ -149,7 +149,7 @@ def test_official_files_become_a_running_class_conditional_model(c2i_folder: Pat
     with torch.inference_mode():
         _, expected = source.decoder.prefill(source.cls_embedding(torch.tensor([0, 1])))
     assert torch.equal(torch.cat([logits.cond, logits.uncond]), expected)
-    assert model.decode(torch.zeros(1, 16, dtype=torch.int64)).shape == (1, 3, 64, 64)
+    assert model.decode_images(torch.zeros(1, 16, dtype=torch.int64)).shape == (1, 3, 64, 64)
 
 
 def test_presets_are_named_and_recorded(c2i_folder: Path) -> None:
@@ -352,7 +352,7 @@ def test_an_ar_grpo_folder_is_llamagen_with_the_reference_policy_left_out(
     raw = Subject.of(model, [CAT, DOGS]).start()
     left = Subject.of(grpo(grpo_folder, prompt_padding="left"), [CAT, DOGS]).start()
     assert float((raw.cond - left.cond).abs().max()) > 0.1, "the padding makes a difference"
-    assert model.decode(torch.zeros(1, 16, dtype=torch.int64)).shape == (1, 3, 64, 64)
+    assert model.decode_images(torch.zeros(1, 16, dtype=torch.int64)).shape == (1, 3, 64, 64)
 
 
 @HF

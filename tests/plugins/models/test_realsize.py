@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models import cards, realsize, tiny
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_architecture_with_a_card_can_be_measured() -> None:
@@ -32,7 +32,7 @@ def test_a_measurement_takes_every_step_and_decodes_every_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, seen = tiny.llamagen_t2i(), []
-    for name, note in (("step", lambda c, t, i: (len(t), i)), ("decode", len)):
+    for name, note in (("step", lambda c, t, i: (len(t), i)), ("decode_images", len)):
         real = getattr(type(model), name)
 
         def spy(self, *given, real=real, note=note):  # type: ignore[no-untyped-def]

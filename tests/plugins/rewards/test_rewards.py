@@ -14,15 +14,15 @@ import torch
 from attrs import evolve
 
 from scalingar_fw.benchmark import Item
-from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.decoding.components import Pool, Reward, Selector
 from scalingar_fw.decoding.loop import decode, to_images
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.components import Pool, Reward, Selector
-from scalingar_fw.registry import Registry, default_registry
 from scalingar_fw.decoding.result import Status, Trajectory
 from scalingar_fw.decoding.signals import compute_signals
 from scalingar_fw.decoding.state import Grid, Logits
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.registry import Registry, default_registry
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.confidence.certainty import (
     SelfCertainty,

@@ -10,15 +10,22 @@ from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.decoding.components import (
+    ConfidenceEstimator,
+    Context,
+    Promises,
+    Step,
+    Termination,
+    Verdict,
+)
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.components import Context, Estimator, Promises, Step, Termination, Verdict
 from scalingar_fw.decoding.result import Decoded, Status
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Confidence, Grid, Proposal, Rows, take
 from scalingar_fw.decoding.strategy import Multinomial, Strategy
+from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.samplers.beam import BeamSampler, DiverseBeamSampler
 from scalingar_plugins.samplers.confidence_beam import ConfidenceBeamSampler
@@ -165,7 +172,7 @@ def test_no_wrapper_empties_a_prompt_even_if_its_policy_would(
 
 
 @frozen
-class Drawn(Estimator):
+class Drawn(ConfidenceEstimator):
     """C is a function of the row's own history: its last entropy."""
 
     def update(self, state: None, signals: Signals, step: Step) -> tuple[Confidence, None]:

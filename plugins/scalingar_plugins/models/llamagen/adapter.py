@@ -11,10 +11,10 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid, Logits
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models.branches import BranchCache, copy_prompts, split_branches
 from scalingar_plugins.models.checkpoints import fingerprint
 from scalingar_plugins.models.llamagen.network import ClassEmbedder, LlamaGen
@@ -147,7 +147,7 @@ class LlamaGenModel:
     def calls(self, index: int) -> int:
         return 1
 
-    def decode(self, tokens: Tensor) -> Tensor:
+    def decode_images(self, tokens: Tensor) -> Tensor:
         return self.tokenizer.in_parts(tokens, self.grid.rows, self.grid.cols)
 
     def row_bytes(self) -> int:

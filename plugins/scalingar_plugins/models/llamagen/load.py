@@ -11,8 +11,8 @@ import torch
 from attrs import asdict
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_plugins.models.captions import Cleaning
 from scalingar_plugins.models.checkpoints import find_file, load_strictly, read_state, without
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel

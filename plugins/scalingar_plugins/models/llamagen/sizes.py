@@ -11,8 +11,8 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_plugins.models.decoder import DecoderConfig
 from scalingar_plugins.models.vq import VQ_8, VQ_16, VQConfig
 

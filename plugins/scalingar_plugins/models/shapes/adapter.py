@@ -11,10 +11,10 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid, Logits
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models.branches import BranchCache, copy_prompts, split_branches
 from scalingar_plugins.models.shapes.generator import Generator
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer
@@ -93,7 +93,7 @@ class ShapesModel:
     def calls(self, index: int) -> int:
         return 1
 
-    def decode(self, tokens: Tensor) -> Tensor:
+    def decode_images(self, tokens: Tensor) -> Tensor:
         pixels = self.tokenizer.decode(tokens)  # uint8: what the judge sees is what users see
         return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scalingar_fw.errors import ScalingarError
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models.shapes.adapter import load
 from scalingar_plugins.models.shapes.generator import Generator
 from scalingar_plugins.models.shapes.sharing import merged, share
