@@ -328,10 +328,8 @@ def test_workers_with_other_weights_than_the_sweep_s_do_nothing(bench, tmp_path)
     setup = worker.Setup(model="toy", root=str(tmp_path), executor="test", benchmark="toy")
     crew = worker.Worker(setup, bench.registry)
     facts = crew.probe("test", [0])
-    unit = bench.sweep().units(worker.Facts(**{**facts, "model_hash": "0" * 64}), worker.benchmark)[
-        0
-    ]
-    report = worker.run(unit.label, unit.config, facts["flops"])
+    unit = bench.sweep().units(worker.Facts(**{**facts, "model_hash": "0" * 64}), crew.benchmark)[0]
+    report = crew.run(unit.label, unit.config, facts["flops"])
     assert report["status"] == "failed" and "same files" in report["error"]
 
 
