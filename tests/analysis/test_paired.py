@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scalingar_analysis.statistics.clusters import Groups
 from scalingar_analysis.statistics.intervals import task_mean
 from scalingar_analysis.statistics.paired import difference, holm, sign_flip
-from scalingar_analysis.statistics.resampling import Groups
+from scalingar_analysis.statistics.student import t_quantile
 from scalingar_fw.errors import ScalingarError
 
 
@@ -66,11 +67,13 @@ def test_under_no_difference_small_p_values_are_as_rare_as_they_say():
     assert 0.02 <= small / 500 <= 0.08
 
 
-def test_equal_strategies_differ_by_nothing():
-    scores = [1.0, 0.0, 1.0, 1.0]
-    found = difference(scores, scores, ["a", "a", "b", "b"], list("wxyz"))
-    assert found.estimate.mean == found.estimate.low == found.estimate.high == 0
-    assert found.p == 1 and found.stderr == 0
+def test_equal_strategies_differ_by_nothing_that_so_few_items_could_show():
+    scores = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
+    found = difference(scores, scores, list("aaabbb"), list("uvwxyz"))
+    assert found.estimate.mean == 0 and found.p == 1
+    assert found.estimate.low == -found.estimate.high < 0
+    assert found.relative[0] == 0 and found.relative[1] < 0 < found.relative[2]
+    assert found.stderr > 0 and found.prompts_needed(0.05) > 6
 
 
 def test_common_random_numbers_narrow_the_interval():
@@ -89,7 +92,7 @@ def test_common_random_numbers_narrow_the_interval():
 
 def test_a_relative_change_is_the_difference_over_the_baseline():
     found = difference([1, 1, 0, 1], [1, 0, 0, 1], ["t"] * 4, list("abcd"))
-    assert found.relative[0] == pytest.approx(0.5)
+    assert found.relative[0] == pytest.approx(0.5) and math.isnan(found.relative[1])
     nothing = difference([1, 1, 0, 1], [0, 0, 0, 0], ["t"] * 4, list("abcd"))
     assert math.isinf(nothing.relative[0]) and math.isnan(nothing.relative[1])
 
@@ -103,10 +106,31 @@ def test_prompts_needed_is_the_textbook_number_for_independent_items():
     # With so many items, the interval is as wide as was asked for.
     more = rng.choice([-1.0, 0.0, 1.0], found.prompts_needed(0.03), p=[0.1, 0.6, 0.3])
     names = [str(i) for i in range(len(more))]
-    there = difference(more, 0 * more, ["t"] * len(more), names, draws=500)
+    there = difference(more, 0 * more, ["t"] * len(more), names)
     assert (there.estimate.high - there.estimate.low) / 2 == pytest.approx(0.03, rel=0.15)
     with pytest.raises(ScalingarError, match="resolution=3"):
         found.prompts_needed(3)
+
+
+@given(st.integers(6, 40), st.integers(0, 10**6), st.floats(0.005, 0.2))
+def test_as_many_prompts_as_needed_give_an_interval_as_narrow_as_asked(clusters, seed, wanted):
+    """One estimator: with the clusters needed, its standard error times its own t is the width."""
+    rng = np.random.default_rng(seed)
+    gap = rng.choice([-1.0, 0.0, 1.0], clusters, p=[0.1, 0.6, 0.3])
+    found = difference(gap, 0 * gap, ["t"] * clusters, [str(i) for i in range(clusters)])
+    needed = found.prompts_needed(wanted)
+    factor = needed / clusters
+    if factor * found.estimate.df < 1:
+        return
+    half = t_quantile(0.95, found.estimate.df * factor) * found.stderr / math.sqrt(factor)
+    fewer = (needed - 1) / clusters
+    assert half <= wanted * (1 + 1e-6)
+    if fewer * found.estimate.df > 1:
+        wider = t_quantile(0.95, found.estimate.df * fewer) * found.stderr / math.sqrt(fewer)
+        assert wider >= wanted * (1 - 1e-6)
+    assert found.resolution == pytest.approx(
+        found.estimate.high - found.estimate.mean, abs=1e-9
+    ) or (found.estimate.high == 1)
 
 
 def test_one_cluster_in_a_task_promises_no_number_of_prompts():

@@ -14,6 +14,7 @@ from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing.reference import ReferenceModel
 from scalingar_plugins.confidence.likelihood import (
     LogProbConfidence,
@@ -70,6 +71,12 @@ def test_pass_at_k_is_the_mean_over_all_subsets(correct: list[bool], k: int) -> 
 def test_between_whole_numbers_pass_at_is_a_straight_line() -> None:
     correct = np.array([[True, False, False, False]])
     assert pass_at(correct, 2.25)[0] == pytest.approx(0.75 * 0.5 + 0.25 * 0.75)
+
+
+@pytest.mark.parametrize("k", [0, 0.5, 3.5, 5])
+def test_a_budget_that_the_pool_does_not_hold_is_refused(k: float) -> None:
+    with pytest.raises(ScalingarError, match=r"must be in \[1, 3\]"):
+        pass_at(np.array([[True, False, False]]), k)
 
 
 def test_the_answer_is_the_best_of_those_left() -> None:

@@ -46,7 +46,7 @@ def test_auroc_counts_pairs_within_prompts_only(case):
                     pairs += 1
                     won += (values[i] > values[j]) + 0.5 * (values[i] == values[j])
         used += mixed
-    found = auroc(signal, scores, [str(i) for i in range(len(signal))], draws=20)
+    found = auroc(signal, scores, [str(i) for i in range(len(signal))])
     assert (found.used, found.dropped) == (used, len(signal) - used)
     assert found.value == pytest.approx(won / pairs) if pairs else math.isnan(found.value)
     old, old_used, old_dropped = auroc_within(list(signal), list(scores))
@@ -78,13 +78,21 @@ def test_intervals_of_auroc_cover_chance():
     """0.95 nominal over 200 worlds without signal: a standard error of 0.015."""
     rng = np.random.default_rng(2)
     hits = 0
-    for seed in range(200):
+    for _ in range(200):
         scores = (rng.random((40, 6)) < 0.5).astype(float)
-        found = auroc(
-            rng.random((40, 6)), scores, [str(i) for i in range(40)], draws=300, seed=seed
-        )
+        found = auroc(rng.random((40, 6)), scores, [str(i) for i in range(40)])
         hits += found.low <= 0.5 <= found.high
     assert 0.89 <= hits / 200 <= 0.99
+
+
+def test_a_perfect_signal_of_few_pools_is_not_certain():
+    for pools in (2, 4):
+        scores = np.tile([1.0, 0.0, 0.0], (pools, 1))
+        found = auroc(scores, scores, [str(i) for i in range(pools)])
+        assert found.value == 1 and math.isnan(found.low) and math.isnan(found.high)
+    scores = np.tile([1.0, 0.0, 0.0], (8, 1))
+    found = auroc(scores, scores, [str(i) for i in range(8)])
+    assert found.value == found.high == 1 and found.low == pytest.approx(0.025 ** (1 / 8))
 
 
 def test_one_outcome_everywhere_leaves_nothing_to_compare():

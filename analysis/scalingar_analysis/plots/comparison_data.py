@@ -33,7 +33,7 @@ def answers(table: Table) -> Table:
 def points(run: Run) -> list[Point]:
     """Each strategy at each n: tokens per prompt in multiples of T, and accuracy.
 
-    Accuracy is the unweighted mean over tasks with a cluster-bootstrap interval; an item's seeds
+    Accuracy is the unweighted mean over tasks with its clustered interval; an item's seeds
     are averaged first, since they are draws of one prompt.
     """
     table = need_scores(run, "A comparison")
@@ -50,7 +50,7 @@ def points(run: Run) -> list[Point]:
             first = [int(np.flatnonzero(given["item"] == i)[0]) for i in items]
             tasks = [str(given["task"][k]) for k in first]
             clusters = [str(given["cluster"][k]) for k in first]
-            e = estimate(values, tasks, clusters, draws=2000)
+            e = estimate(values, tasks, clusters)
             prompts = len(set(zip(own["item"].tolist(), own["seed"].tolist(), strict=True)))
             cost = float((own["tokens"] / own["total"]).sum()) / prompts
             oracle = bool(np.any(own["oracle"]))

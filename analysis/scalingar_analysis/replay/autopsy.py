@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 
 from scalingar_analysis.recordings.recording import Recording
 from scalingar_analysis.replay.replay import Replay, replay
-from scalingar_analysis.statistics.intervals import Estimate, estimate
+from scalingar_analysis.statistics.intervals import Estimate, estimate_difference
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.decoding.strategy import NeverTerminate, Strategy
 from scalingar_fw.errors import ScalingarError
@@ -144,7 +144,7 @@ class Autopsy:
         """What ending candidates cost the answers: the score of the answer among all complete
         candidates minus that of the answer among survivors. Negative where pruning helps."""
         gaps = self.unpruned.score - self.outcome.score
-        return estimate(gaps, self.recording.tasks, self.recording.clusters)
+        return estimate_difference(gaps, self.recording.tasks, self.recording.clusters)
 
     def summary(self) -> dict[str, Any]:
         """The numbers at the end, as plain data."""

@@ -10,9 +10,10 @@ from attrs import field, frozen
 
 from scalingar_analysis.reproduce import paper, sweeps
 from scalingar_analysis.reproduce.verdicts import Interval, best_value, share, span, verdict
+from scalingar_analysis.statistics.clusters import Groups
 from scalingar_analysis.statistics.matched import Point, at_budget
 from scalingar_analysis.statistics.paired import difference
-from scalingar_analysis.statistics.resampling import Groups, bootstrap
+from scalingar_analysis.statistics.ratios import ratio
 from scalingar_analysis.tables import render
 from scalingar_analysis.tables.arms import Arm, judged, oracle_of
 from scalingar_analysis.tables.costs import cost_of
@@ -178,7 +179,7 @@ def cost(study: Study, on_gpu: bool) -> Section:
         mine, theirs = study.arm("scalingar"), study.arm("best-of-n")
         groups = Groups.of(study.frame.tasks, study.frame.clusters)
         both = np.stack([study.per_item(mine), study.per_item(theirs)], axis=1)
-        saved = bootstrap(both, groups, lambda m: m[..., 0] / m[..., 1] - 1, level=study.level)
+        saved = ratio(both, groups, [1, -1], [0, 1], level=study.level, scores=False)
         reported = paper.COSTS["scalingar"].tokens / paper.COSTS["best-of-n"].tokens - 1
         sentences.append(verdict(saved, [reported], "Tokens of `scalingar` against `best-of-n`"))
     sentences.append(

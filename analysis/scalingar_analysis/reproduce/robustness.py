@@ -10,7 +10,8 @@ import numpy as np
 from scalingar_analysis.reproduce import paper, sweeps
 from scalingar_analysis.reproduce.findings import Section, Study, interval_text
 from scalingar_analysis.reproduce.verdicts import Interval, verdict
-from scalingar_analysis.statistics.resampling import Groups
+from scalingar_analysis.statistics.clusters import NOTHING, Groups, Means
+from scalingar_analysis.statistics.student import t_quantile
 from scalingar_analysis.tables.arms import Arm
 from scalingar_fw.decoding.result import Array
 
@@ -19,40 +20,44 @@ FLOOR = 0.05
 
 
 def less_hurt(
-    easy: tuple[Array, Groups],
-    hard: tuple[Array, Groups],
-    *,
-    level: float = 0.95,
-    draws: int = 4000,
+    easy: tuple[Array, Groups], hard: tuple[Array, Groups], *, level: float = 0.95
 ) -> Interval:
     """1 - drop / drop of the base, where drop = 1 - accuracy on hard / accuracy on easy prompts.
 
     Args:
         easy, hard: `[items, 2]` of the method and the base, with their groups; the two splits are
-            resampled independently, method and base together.
+            independent, method and base on one split are not.
 
     Returns:
-        The value and its bounds, NaN where they are not known.
+        The value and its bounds (by the delta method, with the clustered covariance of all four
+        accuracies), NaN where they are not known: too few clusters, or a base whose own drop could
+        be 0.
     """
-    groups = (easy[1], hard[1])
-
-    def drops(weights: Sequence[Array]) -> Array:
-        a, b = (
-            g.means(g.sums(columns), g.sizes, w)
-            for (columns, g), w in zip((easy, hard), weights, strict=True)
-        )
-        drop = 1 - b / a
-        return np.asarray(1 - drop[:, 0] / drop[:, 1])
-
+    means = [Means.of(columns, groups) for columns, groups in (easy, hard)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(drops([np.ones((1, g.clusters)) for g in groups])[0])
-        if any(g.lonely for g in groups):
-            return value, math.nan, math.nan
-        spread = drops([g.resample(draws, seed) for seed, g in enumerate(groups)])
-    if not np.isfinite(spread).all():
+        (a, a0), (b, b0) = (m.values for m in means)
+        drop, own = 1 - b / a, 1 - b0 / a0
+        slopes = (
+            np.array([b / a**2 / own, -drop / own**2 * b0 / a0**2]),
+            np.array([-1 / a / own, drop / own**2 / a0]),
+        )
+        value = float(1 - drop / own)
+    if easy[1].reason or hard[1].reason or not math.isfinite(value):
         return value, math.nan, math.nan
-    low, high = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])
-    return value, float(low), float(high)
+    if abs(own) <= _half([np.array([0.0, b0 / a0**2]), np.array([0.0, -1 / a0])], means, level):
+        return value, math.nan, math.nan
+    half = _half(slopes, means, level)
+    return value, value - half, value + half
+
+
+def _half(slopes: Sequence[Array], means: Sequence[Means], level: float) -> float:
+    """Half the width of the interval of a function of independent means, from its slopes."""
+    parts = [m.variance(s) for s, m in zip(slopes, means, strict=True)]
+    if sum(parts) <= NOTHING:
+        return 0.0
+    dfs = [m.df(s) for s, m in zip(slopes, means, strict=True)]
+    df = sum(parts) ** 2 / sum(v**2 / d for v, d in zip(parts, dfs, strict=True))
+    return t_quantile(level, df) * math.sqrt(sum(parts))
 
 
 def robustness(easy: Study, hard: Study) -> Section:

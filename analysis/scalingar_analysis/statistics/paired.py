@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from attrs import frozen
 
-from scalingar_analysis.statistics.intervals import Estimate
-from scalingar_analysis.statistics.resampling import Groups, bootstrap, standard_error
+from scalingar_analysis.statistics.clusters import Groups
+from scalingar_analysis.statistics.intervals import Estimate, estimate_difference
+from scalingar_analysis.statistics.ratios import ratio
+from scalingar_analysis.statistics.student import t_quantile
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ScalingarError
 
@@ -26,33 +27,49 @@ EXACT = 14
 class Difference:
     """A paired difference in accuracy: strategy minus baseline.
 
-    `estimate`: the mean over tasks, with a cluster bootstrap interval. `p`: of the cluster
-    sign-flip test. `stderr`: clustered; NaN where a task has a single cluster. `relative`: the
-    difference as a share of the baseline's accuracy, with its interval's bounds (NaN where the
-    baseline has none right).
+    `estimate`: the mean over tasks with its interval and standard error. `p`: of the cluster
+    sign-flip test. `relative`: the difference as a share of the baseline's accuracy, with its
+    bounds (NaN where there are none: too few clusters, or a baseline that could be 0).
     """
 
     estimate: Estimate
     p: float
-    stderr: float
     relative: tuple[float, float, float]
     level: float = 0.95
 
     @property
+    def stderr(self) -> float:
+        return self.estimate.stderr
+
+    @property
     def resolution(self) -> float:
-        """Half the width of a normal interval: what these items can tell apart."""
-        return NormalDist().inv_cdf((1 + self.level) / 2) * self.stderr
+        """Half the width of the interval: what these items can tell apart. NaN where there is
+        none."""
+        if self.estimate.reason:
+            return math.nan
+        return t_quantile(self.level, self.estimate.df) * self.stderr
 
     def prompts_needed(self, resolution: float) -> int | None:
         """Items for an interval of half the width `resolution`, with the same mix of tasks and
-        the same items in a cluster; None where the spread is not known."""
+        the same items in a cluster; None where the spread is not known.
+
+        The interval's own standard error and degrees of freedom, both of which more clusters
+        change: the one falls with their square root, the other grows in proportion.
+        """
         if not 0 < resolution < 1:
             raise ScalingarError(
                 f"resolution={resolution} must be in (0, 1): a share, such as 0.03."
             )
-        if math.isnan(self.stderr):
+        if self.estimate.reason:
             return None
-        return math.ceil(self.estimate.items * (self.resolution / resolution) ** 2)
+        factor = 1.0
+        for _ in range(100):
+            df = max(1.0, self.estimate.df * factor)
+            wanted = (t_quantile(self.level, df) * self.stderr / resolution) ** 2
+            if math.isclose(wanted, factor, rel_tol=1e-9):
+                break
+            factor = math.sqrt(factor * wanted)  # t falls with df, so the plain iteration swings
+        return max(1, math.ceil(self.estimate.items * factor))
 
 
 def sign_flip(values: Array, groups: Groups, *, draws: int = 20_000, seed: int = 0) -> float:
@@ -91,26 +108,18 @@ def difference(
     clusters: Sequence[str],
     *,
     level: float = 0.95,
-    draws: int = 4000,
     seed: int = 0,
 ) -> Difference:
-    """`values` minus `baseline`, both one for each item and in the same order."""
+    """`values` minus `baseline`, both one for each item and in the same order.
+
+    `seed`: of the sign patterns, where there are too many to try them all.
+    """
     groups = Groups.of(tasks, clusters)
     both = np.stack([np.asarray(values, float), np.asarray(baseline, float)], axis=1)
     gap = both[:, 0] - both[:, 1]
-    mean, low, high = bootstrap(
-        both, groups, lambda m: m[..., 0] - m[..., 1], level=level, draws=draws, seed=seed
-    )
-    relative = bootstrap(
-        both, groups, lambda m: m[..., 0] / m[..., 1] - 1, level=level, draws=draws, seed=seed
-    )
-    return Difference(
-        Estimate(mean, low, high, len(gap), groups.clusters),
-        sign_flip(gap, groups, seed=seed),
-        standard_error(gap, groups),
-        relative,
-        level,
-    )
+    found = estimate_difference(gap, tasks, clusters, level=level)
+    relative = ratio(both, groups, [1, -1], [0, 1], level=level)
+    return Difference(found, sign_flip(gap, groups, seed=seed), relative, level)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

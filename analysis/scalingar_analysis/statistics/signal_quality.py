@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from attrs import frozen
 
-from scalingar_analysis.statistics.resampling import Groups
+from scalingar_analysis.statistics.intervals import estimate
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ScalingarError
 
@@ -23,9 +23,9 @@ FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 class Auroc:
     """Within-prompt AUROC: pairs of a right and a wrong candidate of one prompt, pooled.
 
-    0.5 is chance; below it, lower values are the better ones. `low`, `high`: cluster bootstrap of
-    the ratio (NaN below two clusters). `used`, `dropped`: prompts with mixed outcomes, and those
-    whose candidates are all right or all wrong.
+    0.5 is chance; below it, lower values are the better ones. `low`, `high`: its clustered
+    interval, NaN for fewer than five clusters. `used`, `dropped`: prompts with mixed outcomes, and
+    those whose candidates are all right or all wrong.
     """
 
     value: float
@@ -51,25 +51,22 @@ def auroc(
     clusters: Sequence[str],
     *,
     level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
 ) -> Auroc:
-    """AUROC of `signal [prompts, N]` against `scores [prompts, N]`; clusters of prompts are
-    resampled whole."""
+    """AUROC of `signal [prompts, N]` against `scores [prompts, N]`.
+
+    It is the mean over prompts of the share of pairs won, each prompt weighted by its pairs, and
+    has the interval of such a mean.
+    """
     won, pairs = pair_counts(np.asarray(signal, float), np.asarray(scores, float))
     used = int((pairs > 0).sum())
     dropped = len(pairs) - used
     if not used:
         return Auroc(np.nan, np.nan, np.nan, 0, dropped)
-    value = float(won.sum() / pairs.sum())
     mixed = np.flatnonzero(pairs > 0)
-    groups = Groups.of(["all"] * used, [clusters[int(i)] for i in mixed])
-    if groups.lonely:
-        return Auroc(value, np.nan, np.nan, used, dropped)
-    weights = groups.resample(draws, seed)
-    spread = (weights @ groups.sums(won[mixed])) / (weights @ groups.sums(pairs[mixed]))
-    low, high = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])
-    return Auroc(value, float(low), float(high), used, dropped)
+    won, pairs = won[mixed], pairs[mixed]
+    own = [clusters[int(i)] for i in mixed]
+    found = estimate(won / pairs, ["all"] * used, own, weights=pairs, level=level)
+    return Auroc(float(won.sum() / pairs.sum()), found.low, found.high, used, dropped)
 
 
 def steps_read(total: int, fractions: Sequence[float] = FRACTIONS) -> list[int]:

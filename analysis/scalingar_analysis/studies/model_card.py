@@ -15,7 +15,7 @@ import click
 import numpy as np
 from attrs import evolve
 
-from scalingar_analysis.statistics.intervals import Estimate, estimate
+from scalingar_analysis.statistics.intervals import Estimate, estimate, estimate_difference
 from scalingar_fw.benchmark import Benchmark
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.sampling import Sampling
@@ -57,7 +57,7 @@ def means(results: Sequence[ItemResult]) -> np.ndarray:
 
 
 def by_task(results: Sequence[ItemResult]) -> dict[str, Estimate]:
-    """Accuracy overall and for each task, with cluster-bootstrap intervals."""
+    """Accuracy overall and for each task, with clustered intervals."""
     values = means(results)
     tasks = [r.item.task for r in results]
     clusters = [r.item.cluster for r in results]
@@ -118,7 +118,7 @@ def main(
             if scale != 1.0:
                 tasks = [r.item.task for r in results]
                 clusters = [r.item.cluster for r in results]
-                gap = estimate(means(results) - means(runs[1.0]), tasks, clusters)
+                gap = estimate_difference(means(results) - means(runs[1.0]), tasks, clusters)
                 click.echo(f"\nguidance {scale:g} minus guidance 1, paired: {gap}")
 
 

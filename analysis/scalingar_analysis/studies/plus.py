@@ -20,7 +20,8 @@ import click
 import numpy as np
 from attrs import evolve, frozen
 
-from scalingar_analysis.statistics.intervals import auroc_within, estimate
+from scalingar_analysis.statistics.intervals import auroc_within, estimate, estimate_difference
+from scalingar_analysis.statistics.subsets import between, oracle_at
 from scalingar_fw.benchmark import Benchmark, Item
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.result import Array
@@ -119,16 +120,8 @@ def answers(score: Array, alive: Array, correct: Array) -> Array:
 
 def pass_at(correct: Array, k: float) -> Array:
     """Unbiased chance that one of k of the N candidates is right, `[P]`; interpolated in k."""
-    n = correct.shape[1]
-    right = correct.sum(axis=1)
-
-    def whole(count: int) -> Array:
-        return np.array([1 - math.comb(n - int(r), count) / math.comb(n, count) for r in right])
-
-    low = math.floor(k)
-    share = k - low
-    result: Array = whole(low) if not share else (1 - share) * whole(low) + share * whole(low + 1)
-    return result
+    scores = np.asarray(correct, dtype=np.float64)
+    return between(lambda count: oracle_at(scores, count), k, scores.shape[1])
 
 
 def policies(n: int) -> list[SuccessiveHalving]:
@@ -179,7 +172,7 @@ def report(pool: Pool, top: int) -> list[str]:
                 if alive[0].sum() == 1 and final != by:
                     continue  # one is left: nothing to choose
                 right = answers(last, alive, pool.correct)
-                gain = estimate(right - single, tasks, clusters)
+                gain = estimate_difference(right - single, tasks, clusters)
                 ceiling = estimate(pass_at(pool.correct, images), tasks, clusters).mean
                 closed = gain.mean / max(1e-9, ceiling - estimate(single, tasks, clusters).mean)
                 rows.append((gain.mean, policy, by, final, images, gain, closed, right))

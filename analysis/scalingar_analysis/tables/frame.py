@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from attrs import frozen
 
+from scalingar_analysis.statistics.clusters import Groups
 from scalingar_analysis.statistics.intervals import Estimate, estimate
 from scalingar_analysis.statistics.paired import Difference, difference
-from scalingar_analysis.statistics.resampling import Groups
 from scalingar_analysis.tables.arms import Arm, Key, in_common
 from scalingar_fw.decoding.result import Array
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scalingar_analysis.statistics.ladder import check_independent, ladder
-from scalingar_analysis.statistics.resampling import bootstrap
+from scalingar_analysis.statistics.ratios import ratio
 from scalingar_analysis.statistics.signal_quality import auroc
 from scalingar_analysis.tables.arms import SIGNALS, Arm, Key, complete, judged
 from scalingar_analysis.tables.costs import Cost
@@ -69,7 +69,7 @@ def gaps(
     pool = max(plain, key=lambda a: a.n)
     scores = np.stack([pool.cells[key].scores for key in frame.keys])
     tasks, clusters = ([getattr(pool.cells[k], n) for k in frame.keys] for n in ("task", "cluster"))
-    rungs = ladder(scores, {}, tasks, clusters, ks=[1], draws=1)
+    rungs = ladder(scores, {}, tasks, clusters, ks=[1])
     alone = frame.by_item(scores.mean(1))
     rows = []
     for arm in arms:
@@ -77,12 +77,8 @@ def gaps(
         if arm.oracle or not 1 < k <= pool.n:
             continue
         best = frame.by_item(rungs.oracle_for(k))
-        found = bootstrap(
-            np.stack([values[id(arm)], alone, best], axis=1),
-            frame.groups,
-            lambda m: (m[..., 0] - m[..., 1]) / (m[..., 2] - m[..., 1]),
-            level=level,
-        )
+        columns = np.stack([values[id(arm)], alone, best], axis=1)
+        found = ratio(columns, frame.groups, [1, -1, 0], [0, -1, 1], level=level)
         share = dict(zip(("mean", "low", "high"), map(number, found), strict=True))
         rows.append(
             {

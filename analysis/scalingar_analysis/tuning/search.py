@@ -18,7 +18,12 @@ from attrs import field, frozen
 from scalingar_analysis.recordings.recording import Recording
 from scalingar_analysis.replay.replay import Replay, replay
 from scalingar_analysis.statistics.holdout import halves
-from scalingar_analysis.statistics.intervals import Estimate, estimate, task_mean
+from scalingar_analysis.statistics.intervals import (
+    Estimate,
+    estimate,
+    estimate_difference,
+    task_mean,
+)
 from scalingar_analysis.tuning.objective import Objective, Point, front_of
 from scalingar_analysis.tuning.space import Space
 from scalingar_fw.config.serialization import canonical, describe
@@ -269,6 +274,6 @@ def _verdict(point: Point, tuned: Strategy, plain_fit: Replay, plain_held: Repla
         point=point,
         accuracy=estimate(on_held.score, held.tasks, held.clusters),
         tokens=_tokens(on_held),
-        fit_gain=estimate(on_fit.score - plain_fit.score, fit.tasks, fit.clusters),
-        held_gain=estimate(on_held.score - plain_held.score, held.tasks, held.clusters),
+        fit_gain=estimate_difference(on_fit.score - plain_fit.score, fit.tasks, fit.clusters),
+        held_gain=estimate_difference(on_held.score - plain_held.score, held.tasks, held.clusters),
     )
