@@ -184,7 +184,18 @@ def test_a_policy_that_never_acted_is_named():
     ]
     assert any("idle (n=4)" in note for note in data["notes"])
     # One candidate can not be ended, so that is no news.
-    assert not compare([arm("idle", 1, termination="quantile")])["notes"]
+    alone = compare([arm("idle", 1, termination="quantile")])
+    assert not any("idle" in note for note in alone["notes"])
+
+
+def test_means_without_an_interval_are_named_with_the_reason():
+    data = compare([arm("base", 1, 1)])
+    (note,) = data["notes"]
+    assert "a has 3 clusters, fewer than 5; b has 3 clusters, fewer than 5" in note
+    row = data["strategies"][0]
+    assert row["accuracy"]["low"] is not None and row["tasks"]["a"]["low"] is None
+    short = compare([arm("base", 1, 1, items=range(4))])
+    assert "No overall intervals: one cluster only in a, b" in short["notes"][0]
 
 
 def test_a_schedule_that_never_moved_is_named():

@@ -53,7 +53,7 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order(judged) -> None:
 
 
 def test_the_table_and_the_curve_are_of_one_kind(judged) -> None:
-    report = lab.examine(lambda steps: steps["margin"], judged(), "margin")
+    report = lab.examine(lambda steps: steps["margin"], judged(48), "margin")
     at = [report.so_far[count - 1] for count in (2, 4, 8, 12, 16)]
     assert [q.value for q in report.at_shares] == pytest.approx(at)
     assert all(q.low <= q.value <= q.high for q in report.at_shares)

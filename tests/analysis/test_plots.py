@@ -27,6 +27,7 @@ from scalingar_analysis.plots.style import (
     save,
 )
 from scalingar_analysis.runs.run import as_run
+from scalingar_analysis.statistics.intervals import estimate
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.errors import ScalingarError
 
@@ -278,16 +279,6 @@ def test_histograms_are_shares_of_each_group():
         outcomes.plot_distributions({"a": [np.nan]})
 
 
-@given(st.integers(0, 60), st.integers(1, 60))
-def test_wilson_intervals_hold_the_share_and_stay_in_the_unit_interval(hits, count):
-    hits = min(hits, count)
-    low, high = outcomes.wilson(hits, count)
-    assert -1e-12 <= low <= hits / count + 1e-12 and hits / count - 1e-12 <= high <= 1 + 1e-12
-    # Its ends solve (p - share)^2 = z^2 p (1 - p) / n.
-    for p in (low, high):
-        assert (p - hits / count) ** 2 == pytest.approx(1.959964**2 * p * (1 - p) / count, abs=1e-9)
-
-
 def test_calibration_has_bins_of_equally_many():
     confidence = np.linspace(0, 1, 100)
     ax = outcomes.plot_calibration(confidence, confidence > 0.5, bins=4)
@@ -295,6 +286,30 @@ def test_calibration_has_bins_of_equally_many():
     assert line.get_ydata().tolist() == [0.0, 0.0, 1.0, 1.0]
     with pytest.raises(ScalingarError, match="give one each"):
         outcomes.plot_calibration([0.1], [1, 0])
+
+
+def bars(ax):
+    """Lower and upper ends of the calibration's error bars."""
+    (segments,) = (c.get_segments() for c in ax.containers[0].lines[2])
+    return np.array([[s[0][1], s[1][1]] if len(s) else [np.nan, np.nan] for s in segments])
+
+
+def test_calibration_bars_count_clusters_and_not_images():
+    rng = np.random.default_rng(0)
+    confidence = rng.random(240)
+    luck = np.repeat(rng.random(30) < 0.5, 8).astype(float)  # pools that are all right or all wrong
+    homes = np.repeat(np.arange(30), 8).astype(str)
+    alone = bars(outcomes.plot_calibration(confidence, luck, bins=1))
+    own = bars(outcomes.plot_calibration(confidence, luck, bins=1, clusters=homes))
+    found = estimate(luck, ["all"] * 240, homes.tolist())
+    assert own[0] == pytest.approx([found.low, found.high])
+    assert np.diff(own[0]) > 2 * np.diff(alone[0])
+
+
+def test_calibration_of_few_clusters_has_no_bars():
+    confidence = np.linspace(0, 1, 32)
+    ax = outcomes.plot_calibration(confidence, confidence > 0.4, clusters=["a", "b"] * 16, bins=2)
+    assert np.isnan(bars(ax)).all()
 
 
 def points():

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from scalingar_analysis.plots.style import axes_or_new, legend_above, look, palette_of, shorten
+from scalingar_analysis.statistics.intervals import estimate
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ScalingarError
 
@@ -71,20 +72,32 @@ def plot_calibration(
     correct: Sequence[float] | Array,
     ax: Axes | None = None,
     *,
+    clusters: Sequence[str] | None = None,
     bins: int = 10,
     label: str = "confidence C",
     diagonal: bool = False,
 ) -> Axes:
-    """The share of correct images in bins of equally many, with Wilson intervals.
+    """The share of correct images in bins of equally many, with 95 % intervals.
 
     A confidence is a rank and no probability, so the diagonal is drawn only where asked for.
+
+    Args:
+        clusters: whose images hang together (candidates of one prompt, prompts of one combination):
+            they count together in the intervals, and a bin of fewer than five clusters has none.
+            Every image by itself where None.
+
+    Raises:
+        ScalingarError: lengths differ, or no image has both a confidence and a score.
     """
     data = np.asarray(confidence, dtype=np.float64)
     right = np.asarray(correct, dtype=np.float64)
     if data.shape != right.shape:
         raise ScalingarError(f"{data.size} confidences, {right.size} scores: give one each.")
     known = np.isfinite(data) & np.isfinite(right)
-    data, right = data[known], (right[known] > 0.5).astype(np.float64)
+    homes = np.arange(len(data)).astype(str) if clusters is None else np.asarray(clusters)
+    if len(homes) != len(data):
+        raise ScalingarError(f"{data.size} confidences, {len(homes)} clusters: give one each.")
+    data, right, homes = data[known], (right[known] > 0.5).astype(np.float64), homes[known]
     if not len(data):
         raise ScalingarError("No image has both a confidence and a score: was the run judged?")
     ax = axes_or_new(ax, 5.0, 2.8)
@@ -93,9 +106,9 @@ def plot_calibration(
     # Fewer than eight images make no share.
     parts = np.array_split(order, max(1, min(bins, len(order) // 8)))
     x = np.array([data[p].mean() for p in parts])
-    y = np.array([right[p].mean() for p in parts])
-    low, high = zip(*(wilson(int(right[p].sum()), len(p)) for p in parts), strict=True)
-    error = np.maximum(0, [y - np.array(low), np.array(high) - y])
+    found = [estimate(right[p], ["all"] * len(p), homes[p].tolist()) for p in parts]
+    y = np.array([e.mean for e in found])
+    error = np.array([[e.mean - e.low, e.high - e.mean] for e in found]).T  # NaN: no bar
     ax.errorbar(
         x,
         y,
@@ -125,11 +138,3 @@ def plot_calibration(
     ax.set_xlabel(f"{label} (mean of a bin)")
     ax.set_ylabel("share correct, 95 % interval")
     return ax
-
-
-def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a share."""
-    share, spread = hits / count, z * z / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * np.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return float(middle - half), float(middle + half)

@@ -183,7 +183,13 @@ def _calibration(run: Run, o: Options, ax: Axes | None) -> Axes:
     known = table["confidence"] != 0.5
     if o.strategy is not None:
         known &= table["strategy"] == o.strategy
-    return outcomes.plot_calibration(table["confidence"][known], table["score"][known], ax)
+    homes = [
+        f"{t}: {c or p}"
+        for t, c, p in zip(*(table[k][known] for k in ("task", "cluster", "prompt")), strict=True)
+    ]
+    return outcomes.plot_calibration(
+        table["confidence"][known], table["score"][known], ax, clusters=homes
+    )
 
 
 def _ladder(run: Run, o: Options, ax: Axes | None) -> Axes:

@@ -52,13 +52,13 @@ def comparison(run: Run) -> str:
                 p.name + (" (oracle: asks the judge)" if p.oracle else ""),
                 str(p.n),
                 f"{p.accuracy:.3f}",
-                f"{p.low:.3f} to {p.high:.3f}",
+                "too few clusters" if p.low != p.low else f"{p.low:.3f} to {p.high:.3f}",
                 f"{p.cost:.2f}",
                 *(f"{own[t]:.3f}" if t in own else "" for t in names),
             ]
         )
     caption = (
-        "Accuracy is the unweighted mean over tasks; intervals resample clusters of items. "
+        "Accuracy is the unweighted mean over tasks; intervals count clusters of items. "
         "Tokens are per prompt, in multiples of one complete image."
     )
     return table(head, rows, caption)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from scalingar_analysis.statistics.clusters import Groups
 from scalingar_analysis.statistics.intervals import estimate
 from scalingar_analysis.statistics.matched import Point, at_budget, pareto
 from scalingar_analysis.statistics.paired import Difference, holm
@@ -257,16 +258,23 @@ def _notes(
             f"some have up to {most}. Fewer: {', '.join(short) or 'none, but other ones'}."
         )
     notes += [f"{a.name}: {w}." for a in arms for w in costs[id(a)].warnings]
-    lonely = [t for t in dict.fromkeys(frame.tasks) if _clusters(frame, t) < 2]
-    if lonely:
-        notes.append(
-            f"No intervals: one cluster only in {', '.join(lonely)}, so the spread is not known. "
-            "Use a larger limit."
-        )
+    notes += _few(frame)
     if any(a.oracle for a in arms):
         notes.append("An oracle looks at what is measured: an upper bound, and no method.")
     return notes
 
 
-def _clusters(frame: Frame, task: str) -> int:
-    return len({c for t, c in zip(frame.tasks, frame.clusters, strict=True) if t == task})
+def _few(frame: Frame) -> list[str]:
+    """Which means have no interval, and why."""
+    few = {}
+    for task in dict.fromkeys(frame.tasks):
+        own = [c for t, c in zip(frame.tasks, frame.clusters, strict=True) if t == task]
+        reason = Groups.of([task] * len(own), own).reason
+        if reason:
+            few[task] = reason
+    whole = frame.groups.reason
+    notes = [f"No overall intervals: {whole}. Use a larger limit."] if whole else []
+    if few:
+        each = "; ".join(f"{task} has {reason}" for task, reason in few.items())
+        notes.append(f"No interval for single tasks where too few clusters show a spread: {each}.")
+    return notes
