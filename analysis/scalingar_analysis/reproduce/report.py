@@ -92,7 +92,7 @@ def markdown(built: Sequence[Section], about: dict[str, Any], command: str) -> s
         f"ScalingAR (arXiv 2509.26376) on `{about['model']}` (weights `{about['model_hash'][:12]}`), "
         f"benchmark `{about['benchmark']}`, N = {about['n']}, {about['device']}, {about['dtype']}, "
         f"guidance {about['sampling']['guidance']:g}. {stores}.",
-        "Accuracy is the unweighted mean over tasks; intervals are 95 % bootstraps over clusters of "
+        "Accuracy is the unweighted mean over tasks; 95 % intervals count clusters of "
         "prompts, paired where two strategies are compared. The paper's models and benchmarks are "
         "others, so its figures are compared by ratios.",
         f"```text\n{command}\n```",
