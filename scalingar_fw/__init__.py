@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.components import Step as Step
     from scalingar_fw.decoding.components import Termination as Termination
     from scalingar_fw.decoding.components import Verdict as Verdict
+    from scalingar_fw.decoding.confidence import Confidence as Confidence
     from scalingar_fw.decoding.loop import decode as decode
     from scalingar_fw.decoding.noise import Prompt as Prompt
     from scalingar_fw.decoding.params import param as param
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.result import Trajectory as Trajectory
     from scalingar_fw.decoding.sampling import Sampling as Sampling
     from scalingar_fw.decoding.signals import Signals as Signals
-    from scalingar_fw.decoding.state import Confidence as Confidence
     from scalingar_fw.decoding.state import Proposal as Proposal
     from scalingar_fw.decoding.state import candidate_field as candidate_field
     from scalingar_fw.decoding.state import prompt_field as prompt_field
@@ -84,7 +84,8 @@ _HOMES = {
     "decoding.result": ("Decoded", "Ledger", "Status", "Trajectory"),
     "decoding.sampling": ("Sampling",),
     "decoding.signals": ("Signals",),
-    "decoding.state": ("Confidence", "Proposal", "candidate_field", "prompt_field"),
+    "decoding.confidence": ("Confidence",),
+    "decoding.state": ("Proposal", "candidate_field", "prompt_field"),
     "decoding.strategy": ("Strategy",),
     "generation.trace": ("Trace", "read_trace"),
 }

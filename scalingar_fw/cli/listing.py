@@ -157,9 +157,9 @@ def _is_strategy(target: Any) -> bool:
 
 
 def _settings(registry: Registry, target: Any) -> list[str]:
+    from scalingar_fw.config.parts import is_component
     from scalingar_fw.config.serialization import describe
     from scalingar_fw.config.settings import settings_of
-    from scalingar_fw.decoding.kinds import is_component
     from scalingar_fw.decoding.params import rules
 
     if isinstance(target, type):

@@ -14,7 +14,8 @@ from typing import Any
 import attrs
 import yaml
 
-from scalingar_fw.decoding.kinds import check_kind, is_component, kind_of, part_kind
+from scalingar_fw.config.parts import is_component, part_kind
+from scalingar_fw.decoding.components import check_kind, kind_of
 from scalingar_fw.decoding.params import Rule, rules
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError, unknown_name
@@ -107,7 +108,8 @@ def build(kind: str | None, spec: Any, registry: Registry, base: Any = None) -> 
         )
     else:
         component = spec
-    check_kind(kind, component)
+    if kind is not None:
+        check_kind(kind, component)
     return component
 
 

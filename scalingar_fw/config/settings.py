@@ -9,8 +9,9 @@ from typing import Any
 import attrs
 from attrs import Factory, define
 
+from scalingar_fw.config.parts import is_component, part_kind
 from scalingar_fw.config.serialization import convert
-from scalingar_fw.decoding.kinds import check_kind, is_component, part_kind
+from scalingar_fw.decoding.components import check_kind
 from scalingar_fw.decoding.params import Rule, rules
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import unknown_name
@@ -72,7 +73,8 @@ def _apply(component: Any, node: _Node, registry: Registry, root: Strategy, pref
         if wanted.key:
             kind = part_kind(cls, field, value)
             value = convert(cls, field, known[field], wanted.value, value, registry)
-            check_kind(kind, value)
+            if kind is not None:
+                check_kind(kind, value)
         changes[field] = _apply(value, wanted, registry, root, f"{prefix}{field}.")
     if unknown is not None:
         # Of the parts as this very call has replaced them: those of the old ones are gone.

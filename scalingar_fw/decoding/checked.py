@@ -11,32 +11,32 @@ outside the model, and reads the device at every step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from scalingar_fw.decoding import contracts
 from scalingar_fw.decoding.components import (
     ConfidenceEstimator,
     Context,
-    Distribution,
     Guidance,
     Pool,
-    Promises,
     Sampler,
     Selector,
     Step,
     Termination,
     Verdict,
 )
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Chosen, Confidence, Proposal, candidate_field
+from scalingar_fw.decoding.signals import Guided, Signals
+from scalingar_fw.decoding.state import Chosen, Proposal, candidate_field
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.decoding.wrapper import Wrapper
 from scalingar_fw.errors import ContractError
 
 
@@ -76,27 +76,11 @@ def _watched(
     return first
 
 
-def _scope(component: Any) -> Any:
-    return getattr(component, "scope", "row")
-
-
 @frozen
-class CheckedConfidence(ConfidenceEstimator):
+class CheckedConfidence(Wrapper, ConfidenceEstimator[Any]):
     """Finite float32 confidences in their ranges; memory that moves with its rows."""
 
-    inner: ConfidenceEstimator
-
-    @property
-    def scope(self) -> Any:  # type: ignore[override]
-        return _scope(self.inner)
-
-    @property
-    def distribution(self) -> Distribution:  # type: ignore[override]
-        return getattr(self.inner, "distribution", "conditional")
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:  # type: ignore[override]
-        return getattr(self.inner, "ranges", {})
+    inner: ConfidenceEstimator[Any]
 
     def init(self, context: Context) -> Any:
         state = self.inner.init(context)
@@ -138,17 +122,10 @@ class Bounded:
 
 
 @frozen
-class CheckedGuidance(Guidance):
+class CheckedGuidance(Wrapper, Guidance[Any]):
     """Finite scales within the schedule's bounds."""
 
-    inner: Guidance
-
-    @property
-    def scope(self) -> Any:  # type: ignore[override]
-        return _scope(self.inner)
-
-    def bounds(self, sampling: Sampling) -> tuple[float, float]:
-        return self.inner.bounds(sampling)
+    inner: Guidance[Any]
 
     def init(self, context: Context) -> Bounded:
         state = self.inner.init(context)
@@ -167,18 +144,10 @@ class CheckedGuidance(Guidance):
 
 
 @frozen
-class CheckedTermination(Termination):
+class CheckedTermination(Wrapper, Termination[Any]):
     """Verdicts over live rows that empty no prompt and keep the policy's promises."""
 
-    inner: Termination
-
-    @property
-    def scope(self) -> Any:  # type: ignore[override]
-        return _scope(self.inner)
-
-    def promises(self, total: int) -> Promises:
-        made = getattr(self.inner, "promises", None)
-        return made(total) if callable(made) else Promises()
+    inner: Termination[Any]
 
     def init(self, context: Context) -> Any:
         state = self.inner.init(context)
@@ -199,14 +168,10 @@ class CheckedTermination(Termination):
 
 
 @frozen
-class CheckedSampler(Sampler):
+class CheckedSampler(Wrapper, Sampler[Any]):
     """Permitted tokens of live rows, for every prompt."""
 
-    inner: Sampler
-
-    @property
-    def scope(self) -> Any:  # type: ignore[override]
-        return _scope(self.inner)
+    inner: Sampler[Any]
 
     def init(self, context: Context) -> Any:
         state = self.inner.init(context)
@@ -214,7 +179,7 @@ class CheckedSampler(Sampler):
         return state
 
     def propose(
-        self, state: Any, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: Any, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, Any]:
         proposal, memory = _watched(
             self.inner,
@@ -225,28 +190,16 @@ class CheckedSampler(Sampler):
             confidence,
         )
         owner = contracts.name_of(self.inner)
-        contracts.check_proposal(owner, proposal, guided, step.rows)
+        contracts.check_proposal(owner, proposal, guided.logits, step.rows)
         contracts.check_memory(owner, memory, len(proposal.token))
         return proposal, memory
 
 
 @frozen
-class CheckedSelector(Selector):
+class CheckedSelector(Wrapper, Selector):
     """A completed candidate of the right prompt."""
 
-    inner: Selector = field()
-
-    @property
-    def requires(self) -> Mapping[str, str]:
-        return getattr(self.inner, "requires", {})
-
-    @property
-    def oracle(self) -> bool:
-        return bool(getattr(self.inner, "oracle", False))
-
-    def init(self, context: Context) -> Any:
-        init = getattr(self.inner, "init", None)
-        return init(context) if init is not None else None
+    inner: Selector
 
     def select(self, pool: Pool) -> int:
         owner = contracts.name_of(self.inner)

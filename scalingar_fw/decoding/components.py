@@ -1,37 +1,48 @@
-"""What a plugin implements. Components decide; each is a pair (init, update) without own memory.
+"""The contract: six kinds of component, what each is asked, and the answer it gives by default.
 
-A component is a frozen attrs class: its fields are its configuration, its memory travels in the
-state that `init` returns and `update` passes on. Inherit from the base classes here for their
-defaults, or implement the same methods without them.
+A component decides; an observer (hookspecs.py) only watches. A component is a frozen attrs class
+that inherits from the base class of its kind. Its fields are its configuration. It has no memory of
+its own: `init` returns the memory before the first step, every update takes the memory and returns
+the next one, and the loop keeps it, moving each candidate's entry when candidates leave, fork or
+change places (`take` in state.py). So one object serves any number of decodes at once.
 
-All tensors are `[N]` over the live rows unless said otherwise. A component's `scope` says what it
-may read: "row" (each candidate alone) or "cohort" (other candidates of the same prompt as well).
+Every question that the loop, the checker, the memory planner, the meter, replay or the conformance
+kit asks is a method or property here, with a default. Nobody probes a component with `hasattr`, and
+a wrapper (wrapper.py) that forwards everything here forwards everything there is.
+
+Shapes: N live rows over all prompts, V tokens in the vocabulary, T tokens in an image. Tensors are
+`[N]` float32 on the model's device unless said otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from attrs import Factory, field, frozen
 from torch import Tensor
 
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.noise import EXTRA, Prompt, uniforms
 from scalingar_fw.decoding.result import Status, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.signals import Signals
+from scalingar_fw.decoding.signals import Guided, Signals
 from scalingar_fw.decoding.state import (
     Cache,
     Children,
     Chosen,
-    Confidence,
     Grid,
     Logits,
     Proposal,
     Rows,
 )
+from scalingar_fw.errors import ScalingarError
+
+#: The type of a component's memory: None, a tensor, a dict of tensors, or an attrs class whose
+#: per-candidate fields are `candidate_field()`s.
+State = TypeVar("State")
 
 Scope = Literal["row", "cohort"]
 Distribution = Literal["conditional", "guided"]
@@ -95,45 +106,89 @@ class Step:
         return uniforms(self.seeds[prompt], self.prompts[prompt], self.index, count, stream)
 
 
-class Component:
-    """Defaults shared by all: no memory."""
+class Component(Generic[State]):
+    """What all kinds have in common."""
 
-    scope: ClassVar[Scope] = "row"
+    #: The kind's name in settings, registries and messages; set by the six base classes.
+    kind: ClassVar[str] = ""
 
-    def init(self, context: Context) -> Any:
-        """The memory before the first step: None, a tensor, a dict of tensors, or an attrs class
-        whose per-candidate fields are `candidate_field()`s."""
-        return None
+    @property
+    def scope(self) -> Scope:
+        """What it may read: "row" (each candidate by itself) or "cohort" (other live candidates of
+        the same prompt as well).
+
+        Candidates under "row" components can be decoded in passes when memory is short, and can be
+        replayed from a recording; those under a "cohort" component must stay together.
+        """
+        return "row"
+
+    @property
+    def expected_failures(self) -> Mapping[str, str]:
+        """Checks of the conformance kit that it fails by design, each with the reason."""
+        return {}
+
+    def init(self, context: Context) -> State:
+        """The memory before the first step.
+
+        Raises:
+            ScalingarError: its settings cannot work with this model or grid (before any token).
+        """
+        return None  # type: ignore[return-value]  # no memory
 
 
-class ConfidenceEstimator(Component):
-    """Confidence from signals. `update` runs before sampling and feeds the guidance scale;
-    `commit` runs after it and may use the chosen tokens' log-probabilities."""
+class ConfidenceEstimator(Component[State]):
+    """How promising each candidate is, read off the logits.
 
-    distribution: Distribution = "conditional"
+    Called twice in a step. `update` runs before sampling and feeds the guidance schedule; `commit`
+    runs once the tokens are chosen and feeds the termination policy, the trace and the selector.
+    """
 
-    #: The closed interval that each quantity lies in, by the name under which it is recorded
-    #: ("confidence", "drift", an extra); a quantity that is not named may be any finite number.
-    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    kind = "confidence"
 
-    def update(self, state: Any, signals: Signals, step: Step) -> tuple[Confidence, Any]:
+    @property
+    def distribution(self) -> Distribution:
+        """Whose entropy and margin `signals` hold: the conditional distribution's, or the guided
+        one's under the previous step's scale."""
+        return "conditional"
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """The closed interval that each quantity lies in, by the name under which it is recorded
+        ("confidence", or a signal's); one that is not named may be any finite number."""
+        return {}
+
+    def update(self, state: State, signals: Signals, step: Step) -> tuple[Confidence, State]:
+        """Confidence before the token is chosen, and the new memory.
+
+        Guarantee: finite, within `ranges`, the same for the same inputs; `signals` untouched.
+        """
         raise NotImplementedError
 
     def commit(
-        self, state: Any, confidence: Confidence, chosen: Chosen, step: Step
-    ) -> tuple[Confidence, Any]:
+        self, state: State, confidence: Confidence, chosen: Chosen, step: Step
+    ) -> tuple[Confidence, State]:
+        """Confidence after the token is chosen, and the new memory.
+
+        `confidence` is what `update` returned (the parents' where rows forked); `chosen` has the
+        tokens and their log-probabilities in nats. By default nothing changes.
+        """
         return confidence, state
 
 
-class Guidance(Component):
-    """The guidance scale for the token being chosen."""
+class Guidance(Component[State]):
+    """The scale of classifier-free guidance for the token being chosen."""
 
-    def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Tensor, Any]:
-        """`scale [N]`, finite, and the new memory."""
+    kind = "guidance"
+
+    def update(self, state: State, confidence: Confidence, step: Step) -> tuple[Tensor, State]:
+        """The scale s in l_u + s (l_c - l_u), `[N]` float32, and the new memory.
+
+        Guarantee: finite and within `bounds`.
+        """
         raise NotImplementedError
 
     def bounds(self, sampling: Sampling) -> tuple[float, float]:
-        """The interval that every scale lies in."""
+        """The closed interval that every scale lies in, given the user's sampling settings."""
         return (-float("inf"), float("inf"))
 
 
@@ -167,10 +222,17 @@ class Promises:
     tokens: int | None = None
 
 
-class Termination(Component):
-    """Who may stay. Runs last in a step, after the chosen tokens are known."""
+class Termination(Component[State]):
+    """Who may stay. Runs last in a step, when the chosen tokens are known."""
 
-    def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Verdict, Any]:
+    kind = "termination"
+
+    def update(self, state: State, confidence: Confidence, step: Step) -> tuple[Verdict, State]:
+        """Whom to end, and the new memory.
+
+        Guarantee: every prompt keeps a candidate; what `promises` says holds. At the last step the
+        verdict is recorded and not acted on: every image is complete.
+        """
         raise NotImplementedError
 
     def promises(self, total: int) -> Promises:
@@ -178,21 +240,36 @@ class Termination(Component):
         return Promises()
 
 
-class Sampler(Component):
+class Sampler(Component[State]):
     """Which tokens to append to which histories."""
+
+    kind = "sampler"
+
+    @property
+    def noise(self) -> str:
+        """How its draws are keyed, as run.json records it."""
+        return "Philox 4x64 keyed by (seed, prompt, candidate, step); inverse CDF in float64"
 
     def most_rows(self, context: Context) -> int | None:
         """The most rows of a prompt after the first step, if no later step has more of them than
-        the one before left; else None. A cap on tokens relies on it."""
+        the one before left; None if it may add rows at any step. A cap on tokens relies on it."""
         return context.most_rows
 
+    def drawn_from(self, guided: Guided, sampling: Sampling) -> Tensor | None:
+        """The log-probabilities in nats, `[N, V]`, that each row's token is drawn from; the
+        conformance kit counts draws against them. None where it searches and draws nothing."""
+        return None
+
     def propose(
-        self, state: Any, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
-    ) -> tuple[Proposal, Any]:
+        self, state: State, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
+    ) -> tuple[Proposal, State]:
         """The tokens to append, and the new memory.
 
-        `guided [N, V]`: guided logits, untempered, -inf where forbidden. Where the proposal names
-        parents, the memory returned is the children's, one entry for each proposed row.
+        `guided.logits [N, V]`: guided, untempered, untruncated, -inf where forbidden;
+        `guided.log_probs` their log-softmax in nats, computed once a step for everybody.
+        Guarantee: permitted tokens, live parents, at least one row for each prompt, and no
+        randomness but `step.noise` and `step.prompt_uniforms`. Where the proposal names parents,
+        the memory returned is the children's: one entry for each proposed row.
         """
         raise NotImplementedError
 
@@ -213,14 +290,16 @@ class Pool:
         return self.decode(self.candidates)
 
 
-class Reward(Component):
-    """How good completed candidates are; a part of selectors. Higher is better.
+class Reward(Component[None]):
+    """How good completed candidates are; a part of selectors. Higher is better."""
 
-    `oracle`: whether it looks at what is being measured, so that its answers are an upper bound
-    and no method; tables say so.
-    """
+    kind = "reward"
 
-    oracle: ClassVar[bool] = False
+    @property
+    def oracle(self) -> bool:
+        """Whether it looks at what is being measured, so that its answers are an upper bound and
+        no method; tables say so."""
+        return False
 
     @property
     def requires(self) -> Mapping[str, str]:
@@ -228,12 +307,14 @@ class Reward(Component):
         return {}
 
     def score(self, pool: Pool) -> np.ndarray[Any, Any]:
-        """`[K]` float64, one number for each of `pool.candidates`."""
+        """`[K]` float64, one finite number for each of `pool.candidates`, in their order."""
         raise NotImplementedError
 
 
-class Selector(Component):
+class Selector(Component[None]):
     """Which completed candidate is the answer. It has no memory: `init` may refuse bad settings."""
+
+    kind = "selector"
 
     @property
     def requires(self) -> Mapping[str, str]:
@@ -246,8 +327,41 @@ class Selector(Component):
         return False
 
     def select(self, pool: Pool) -> int:
-        """Index into `pool.candidates` (never empty)."""
+        """Index into `pool.candidates` (never empty). Ties go to the lower candidate id."""
         raise NotImplementedError
+
+
+#: The base class of each kind, by its name in settings and registries.
+BASES: dict[str, type[Component[Any]]] = {
+    base.kind: base
+    for base in (ConfidenceEstimator, Guidance, Termination, Sampler, Selector, Reward)
+}
+
+
+def kind_of(cls: Any) -> str | None:
+    """The kind of component that a class is, or None."""
+    if not (isinstance(cls, type) and issubclass(cls, Component)):
+        return None
+    return cls.kind or None
+
+
+def check_kind(kind: str, component: Any) -> None:
+    """Raise `ScalingarError` unless `component` is one of `kind`; it says what to write."""
+    base = BASES[kind]
+    if isinstance(component, base):
+        return
+    name = component.__name__ if isinstance(component, type) else type(component).__name__
+    if isinstance(component, type) and issubclass(component, base):
+        why = f"pass an object, not a class: {name}(...)"
+    elif isinstance(component, Component):
+        why = f"it is a {component.kind} component"
+    elif callable(getattr(type(component), "__attrs_attrs__", None)) or not isinstance(
+        component, (str, int, float, bool, list, tuple, dict, type(None))
+    ):
+        why = f"inherit from its base class: class {name}(scalingar_fw.{base.__name__})"
+    else:
+        why = "give a component of that kind"
+    raise ScalingarError(f"{component!r} is no {kind} component: {why}.")
 
 
 @runtime_checkable
@@ -337,6 +451,7 @@ class ModelAdapter(Protocol):
 
 
 __all__ = [
+    "BASES",
     "Component",
     "ConfidenceEstimator",
     "Context",
@@ -348,7 +463,10 @@ __all__ = [
     "Sampler",
     "Scope",
     "Selector",
+    "State",
     "Step",
     "Termination",
     "Verdict",
+    "check_kind",
+    "kind_of",
 ]

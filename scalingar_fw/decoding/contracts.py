@@ -1,7 +1,7 @@
 """What a component may return, checked where it returns it.
 
 Pure functions that raise `ContractError` with the component's name and the contract it broke. The
-passive checker (passive.py) calls them in real runs, the conformance kit (testing/) on inputs made
+passive checker (checked.py) calls them in real runs, the conformance kit (testing/) on inputs made
 to break them. They read tensors back to the host, so the loop itself does not call them.
 """
 
@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Promises, Verdict
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.result import Status
-from scalingar_fw.decoding.state import Confidence, Proposal, Rows, take
+from scalingar_fw.decoding.state import Proposal, Rows, take
 from scalingar_fw.errors import ContractError
 
 #: How far a float32 may stand outside a bound: half-open intervals end in rounding.
@@ -70,20 +71,14 @@ def check_confidence(
     ranges: Mapping[str, tuple[float, float]],
     device: torch.device,
 ) -> None:
-    """C, R, I and D: `[N]` float32, finite, in their ranges; extras `[N]` and finite."""
+    """The value and every signal: `[N]` float32, finite, in their ranges."""
     if not isinstance(confidence, Confidence):
         raise ContractError(
             f"{owner} returned a {type(confidence).__name__} as its confidence: use Confidence.of."
         )
-    parts = {
-        "confidence": confidence.value,
-        "rebound": confidence.rebound,
-        "intrinsic": confidence.intrinsic,
-        "drift": confidence.drift,
-    }
-    for name, value in {**parts, **confidence.extra}.items():
+    for name, value in confidence.recorded().items():
         _vector(owner, name, value, len(rows), device)
-        if name in parts and value.dtype is not torch.float32:
+        if value.dtype is not torch.float32:
             raise ContractError(
                 f"{owner}: {name} is {value.dtype}; signals are float32 whatever the model's dtype."
             )
@@ -195,7 +190,6 @@ def check_proposal(owner: str, proposal: Any, guided: Tensor, rows: Rows) -> Non
         )
     count = len(parent)
     token = _vector(owner, "token", proposal.token, count, device)
-    log_prob = _vector(owner, "log_prob", proposal.log_prob, count, device)
     for name, value in proposal.trace.items():
         _vector(owner, f"the trace {name!r}", value, count, device)
     if token.dtype is not torch.int64:
@@ -209,10 +203,6 @@ def check_proposal(owner: str, proposal: Any, guided: Tensor, rows: Rows) -> Non
         raise ContractError(
             f"{owner} chose the forbidden token {int(token[place])} (logit -inf) for a child of "
             f"{who(rows, int(parent[place]))}."
-        )
-    if not bool(torch.isfinite(log_prob).all()) or bool((log_prob > SLACK).any()):
-        raise ContractError(
-            f"{owner}: log_prob must be finite and at most 0, not {log_prob.tolist()}."
         )
     lost = sorted(set(rows.prompt.tolist()) - set(rows.prompt[parent.cpu().numpy()].tolist()))
     if lost:

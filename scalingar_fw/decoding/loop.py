@@ -15,14 +15,14 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.components import Component, Context, ModelAdapter, Pool, Step, Verdict
+from scalingar_fw.decoding.components import Context, ModelAdapter, Pool, Step, Verdict
 from scalingar_fw.decoding.events import CandidateEnd, DecodeStart, TokenEvent
 from scalingar_fw.decoding.memory_budget import passes_within
 from scalingar_fw.decoding.noise import Prompt, check_seeds, noise_table
 from scalingar_fw.decoding.recorder import Recorder, StepRecord
 from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.signals import compute_signals, guided_logits, sanitize
+from scalingar_fw.decoding.signals import Guided, compute_signals, guided_logits, sanitize
 from scalingar_fw.decoding.state import (
     Cache,
     Children,
@@ -31,6 +31,15 @@ from scalingar_fw.decoding.state import (
     Rows,
     candidate_field,
     take,
+)
+from scalingar_fw.decoding.step import (
+    Memories,
+    commit,
+    departures,
+    observe,
+    recorded,
+    remember,
+    terminate,
 )
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.decoding.timing import Clock, peak_bytes, reset_peak
@@ -54,10 +63,7 @@ class DecodeState:
     scale: Tensor = candidate_field()  # [N]: of the previous step
     logits: Logits = candidate_field()
     cache: Cache = candidate_field()
-    confidence: Any = candidate_field(default=None)
-    guidance: Any = candidate_field(default=None)
-    termination: Any = candidate_field(default=None)
-    sampler: Any = candidate_field(default=None)
+    memories: Memories = candidate_field()
 
 
 @frozen(eq=False)
@@ -175,7 +181,7 @@ def check(model: ModelAdapter, sampling: Sampling, prompts: Sequence[Prompt], n:
 
 def check_recorded(strategy: Strategy, recorded: Collection[str]) -> None:
     """A selector that needs a signal which nothing records is refused after one token, not T."""
-    for name, setting in getattr(strategy.selector, "requires", {}).items():
+    for name, setting in strategy.selector.requires.items():
         if name not in recorded:
             raise ScalingarError(
                 f"Strategy {strategy.name!r}: its selector reads the signal {name!r}, which no "
@@ -218,14 +224,10 @@ def start(
         )
     strategy = bound.strategy
     context = Context(rows, model.grid, model.vocab_size, bound.sampling, model.device)
-    if hasattr(strategy.sampler, "most_rows"):
-        context = evolve(context, most_rows=strategy.sampler.most_rows(context))
     # MPS has no float64; there the table stays on the host, where inverse_cdf works as well.
     table = torch.from_numpy(noise_table(bound.seeds, prompts, prompt, candidate, model.grid.size))
     if model.device.type != "mps":
         table = table.to(model.device)
-    if isinstance(strategy.selector, Component):
-        strategy.selector.init(context)
     state = DecodeState(
         step=0,
         next_candidate=(n,) * len(prompts),
@@ -235,10 +237,7 @@ def start(
         scale=context.full(bound.sampling.guidance),
         logits=logits,
         cache=cache,
-        confidence=strategy.confidence.init(context),
-        guidance=strategy.guidance.init(context),
-        termination=strategy.termination.init(context),
-        sampler=strategy.sampler.init(context),
+        memories=remember(strategy, context),
     )
     clock.mark("policy")
     return state
@@ -271,75 +270,58 @@ def _masked(logits: Tensor, permitted: Tensor | None) -> Tensor:
 
 def decode_step(
     bound: BoundStrategy, state: DecodeState, ledger: Ledger, recorder: Recorder, hooks: Any
-) -> tuple[DecodeState, StepRecord, Any]:
+) -> tuple[DecodeState, StepRecord, Verdict]:
     """Choose one token for each live row. Each line uses only the lines above it."""
     strategy, step = bound.strategy, bound.at(state)
 
     # Profile: how sure is the model, and is it still listening to the prompt?
+    # Policy: how hard to push towards the prompt.
     before = None
     if strategy.confidence.distribution == "guided":
         before = guided_logits(state.logits, state.scale)
     signals = compute_signals(state.logits, before)
-    confidence, memory = strategy.confidence.update(state.confidence, signals, step)
-
-    # Policy: how hard to push towards the prompt.
-    scale, guidance = strategy.guidance.update(state.guidance, confidence, step)
+    confidence, scale, memories = observe(strategy, state.memories, signals, step)
 
     # Act. A proposal with parents moves every per-candidate field before it is appended.
-    guided = guided_logits(state.logits, scale)
+    guided = Guided(guided_logits(state.logits, scale))
     proposal, sampler = strategy.sampler.propose(
-        state.sampler, guided, confidence, step, bound.sampling
+        memories.sampler, guided, confidence, step, bound.sampling
     )
-    log_p_guided = torch.log_softmax(guided, -1)
+    log_p_guided = guided.log_probs
+    state = evolve(state, scale=scale, memories=evolve(memories, sampler=None))
     if proposal.parent is not None:
         parent = proposal.parent
-        state = evolve(state, confidence=memory, guidance=guidance, scale=scale)
         state, step = _follow(bound, state, proposal, recorder, hooks)
-        memory, guidance, scale = state.confidence, state.guidance, state.scale
         signals, confidence = take(signals, parent), take(confidence, parent)
         log_p_guided = log_p_guided.index_select(0, parent)
+    memories = evolve(state.memories, sampler=sampler)  # the children's, where there are parents
     state.tokens[:, state.step] = proposal.token
     ledger.tokens += len(state.rows)
 
     # Commit what was chosen; then, with everything known, who may stay.
     chosen = signals.commit(proposal.token, log_p_guided)
-    confidence, memory = strategy.confidence.commit(memory, confidence, chosen, step)
-    verdict, termination = strategy.termination.update(state.termination, confidence, step)
+    confidence, memories = commit(strategy, memories, confidence, chosen, step)
+    verdict, memories = terminate(strategy, memories, confidence, step)
 
+    measured = {
+        "token": proposal.token,
+        "entropy_nats": signals.entropy_nats,
+        "entropy": signals.entropy,
+        "margin": signals.margin,
+        "kl": signals.kl,
+        "log_prob_cond": chosen.log_prob_cond,
+        "log_prob_uncond": chosen.log_prob_uncond,
+        "log_prob_guided": chosen.log_prob_guided,
+        "scale": state.scale,
+    }
     record = StepRecord(
         index=state.step,
         rows=state.rows,
         parent=proposal.parent,
-        values={
-            "token": proposal.token,
-            "entropy_nats": signals.entropy_nats,
-            "entropy": signals.entropy,
-            "margin": signals.margin,
-            "kl": signals.kl,
-            "log_prob_cond": chosen.log_prob_cond,
-            "log_prob_uncond": chosen.log_prob_uncond,
-            "log_prob_guided": chosen.log_prob_guided,
-            "confidence": confidence.value,
-            "rebound": confidence.rebound,
-            "intrinsic": confidence.intrinsic,
-            "drift": confidence.drift,
-            "scale": scale,
-            **proposal.trace,
-            **confidence.extra,
-            **verdict.trace,
-        },
+        values=recorded({**measured, **proposal.trace}, confidence, verdict),
     )
     recorder.add(record)
-    state = evolve(
-        state,
-        step=state.step + 1,
-        scale=scale,
-        confidence=memory,
-        guidance=guidance,
-        termination=termination,
-        sampler=sampler,  # the children's already, where there are parents
-    )
-    return state, record, verdict
+    return evolve(state, step=state.step + 1, memories=memories), record, verdict
 
 
 def _follow(
@@ -356,15 +338,7 @@ def _follow(
     if names.childless:
         recorder.end(old, names.childless, Status.DROPPED, Status.DROPPED.sentence)
         for i in names.childless:
-            hooks.on_candidate_end(
-                event=CandidateEnd(
-                    int(old.prompt[i]),
-                    int(old.candidate[i]),
-                    state.step,
-                    Status.DROPPED,
-                    Status.DROPPED.sentence,
-                )
-            )
+            _say_goodbye(hooks, old, i, state.step, Status.DROPPED, Status.DROPPED.sentence)
     state = take(state, proposal.parent)
     rows = Rows.of(names.prompt, names.candidate, old.n_prompts, bound.model.device)
     noise = state.noise
@@ -387,67 +361,36 @@ def retire(
     bound: BoundStrategy,
     state: DecodeState,
     record: StepRecord,
-    verdict: Any,
+    verdict: Verdict,
     recorder: Recorder,
     hooks: Any,
 ) -> DecodeState | None:
     """Rows leave here and nowhere else; None when none is left. One host read, if any row may go."""
-    rows = state.rows
-    if state.step == bound.model.grid.size:
+    rows, total = state.rows, bound.model.grid.size
+    if state.step == total:
         sentence = Status.COMPLETED.sentence
         recorder.end(rows, range(len(rows)), Status.COMPLETED, sentence)
-        for prompt, candidate in zip(rows.prompt, rows.candidate, strict=True):
-            hooks.on_candidate_end(
-                event=CandidateEnd(
-                    int(prompt), int(candidate), state.step, Status.COMPLETED, sentence
-                )
-            )
+        for row in range(len(rows)):
+            _say_goodbye(hooks, rows, row, state.step, Status.COMPLETED, sentence)
         return None
-    if verdict.terminate is None:
+    just_taken = evolve(bound.at(state), index=record.index)
+    leaving = departures(bound.strategy, verdict, record.values, just_taken)
+    if not leaving:
         return state
-    gone = verdict.terminate.cpu().numpy()
-    if not gone.any():
-        return state
-    leaving = np.flatnonzero(gone)
-    if len(np.unique(rows.prompt[~gone])) < len(np.unique(rows.prompt)):
-        emptied = sorted(set(rows.prompt.tolist()) - set(rows.prompt[~gone].tolist()))
-        raise ContractError(
-            f"{type(bound.strategy.termination).__name__} would end the last live candidate of "
-            f"prompt {emptied[0]} at step {record.index}: a policy must keep one (min_survivors)."
-        )
-    values = {k: v[leaving].tolist() for k, v in record.values.items()}
-    why = reasons_of(verdict, leaving)
-    for place, row in enumerate(leaving.tolist()):
-        status, reason = why[place]
-        # An estimator may record something of its own under the name "step".
-        known = {**{k: v[place] for k, v in values.items()}, "step": record.index}
-        sentence = reason.format(**known)
-        recorder.end(rows, [row], status, sentence)
-        hooks.on_candidate_end(
-            event=CandidateEnd(
-                int(rows.prompt[row]),
-                int(rows.candidate[row]),
-                state.step,
-                status,
-                sentence,
-            )
-        )
-    keep = torch.from_numpy(np.flatnonzero(~gone)).to(bound.model.device)
+    for gone in leaving:
+        recorder.end(rows, [gone.row], gone.status, gone.sentence)
+        _say_goodbye(hooks, rows, gone.row, state.step, gone.status, gone.sentence)
+    stay = np.delete(np.arange(len(rows)), [gone.row for gone in leaving])
+    keep = torch.from_numpy(stay).to(bound.model.device)
     recorder.keep(keep)
     return take(state, keep)
 
 
-def reasons_of(verdict: Verdict, leaving: np.ndarray[Any, Any]) -> list[tuple[Status, str]]:
-    """Status and sentence of each row that leaves."""
-    why = [(verdict.status, verdict.reason)] * len(leaving)
-    for other in reversed(verdict.exceptions):
-        if other.terminate is not None:
-            named = other.terminate.cpu().numpy()[leaving]
-            why = [
-                (other.status, other.reason) if is_named else before
-                for is_named, before in zip(named, why, strict=True)
-            ]
-    return why
+def _say_goodbye(
+    hooks: Any, rows: Rows, row: int, length: int, status: Status, sentence: str
+) -> None:
+    prompt, candidate = int(rows.prompt[row]), int(rows.candidate[row])
+    hooks.on_candidate_end(event=CandidateEnd(prompt, candidate, length, status, sentence))
 
 
 def advance(bound: BoundStrategy, state: DecodeState, ledger: Ledger) -> DecodeState:

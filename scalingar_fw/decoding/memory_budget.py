@@ -73,7 +73,7 @@ def interacting(strategy: Strategy) -> str | None:
     """The part that compares candidates ("termination QuantileTermination"), or None."""
     for name in ("confidence", "guidance", "termination", "sampler"):
         part = strategy.parts[name]
-        if getattr(part, "scope", "row") != "row":
+        if part.scope != "row":
             return f"{name} {type(part).__name__}"
     return None
 
@@ -94,8 +94,7 @@ class Cost:
     def of(cls, model: ModelAdapter, strategy: Strategy) -> Cost:
         work = LOOP_BYTES_PER_ENTRY * model.vocab_size + LOOP_BYTES_PER_TOKEN * model.grid.size
         still = type(strategy.termination) is NeverTerminate
-        sampler = getattr(strategy.sampler, "scope", "row")
-        return cls(model.row_bytes(), work, not still or sampler != "row")
+        return cls(model.row_bytes(), work, not still or strategy.sampler.scope != "row")
 
     def bytes(self, candidates: int) -> int:
         """Peak of `candidates` of one prompt.

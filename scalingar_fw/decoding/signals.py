@@ -7,6 +7,7 @@ nats; it is clamped at 0.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -49,6 +50,24 @@ class Signals:
             log_prob_uncond=self.log_p_uncond.gather(1, index)[:, 0],
             log_prob_guided=log_p_guided.gather(1, index)[:, 0],
         )
+
+
+@frozen(eq=False, slots=False)
+class Guided:
+    """The guided distribution of one step, before temperature and truncation.
+
+    `logits [N, V]`: -inf where forbidden. `log_probs [N, V]`: their log-softmax in nats, computed
+    when it is first read and then shared by the sampler and the record.
+    """
+
+    logits: Tensor = candidate_field()
+
+    @functools.cached_property
+    def log_probs(self) -> Tensor:
+        return torch.log_softmax(self.logits, -1)
+
+    def __len__(self) -> int:
+        return len(self.logits)
 
 
 def sanitize(cond: Tensor, uncond: Tensor, permitted: Tensor | None) -> tuple[Logits, int]:

@@ -1,4 +1,4 @@
-"""What the next step needs: rows, logits, confidence, and the one function that moves candidates.
+"""What the next step needs: rows, logits, and the one function that moves candidates.
 
 Candidates of all prompts lie on one flat axis of N live rows. Pruning, reordering and forking are
 all `take(state, rows)`: it walks the fields that are declared per candidate and nothing else, so
@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from attrs import evolve, field, frozen
 from torch import Tensor
-
-from scalingar_fw.errors import unknown_name
 
 T = TypeVar("T")
 
@@ -191,38 +189,6 @@ class Logits:
 
 
 @frozen(eq=False)
-class Confidence:
-    """The state S_t = (C, R, I, D) that every policy reads; `[N]` float32 each, higher is better.
-
-    `extra`: further named quantities `[N]` of the estimator; they are recorded in the trace.
-    """
-
-    value: Tensor = candidate_field()
-    rebound: Tensor = candidate_field()
-    intrinsic: Tensor = candidate_field()
-    drift: Tensor = candidate_field()
-    extra: dict[str, Tensor] = candidate_field(factory=dict)
-
-    @classmethod
-    def of(cls, value: Tensor, **extra: Tensor) -> Confidence:
-        """A confidence known by its value alone: neutral drift 0.5, no rebound, I = C."""
-        return cls(value, torch.zeros_like(value), value, torch.full_like(value, 0.5), extra)
-
-    def signal(self, name: str) -> Tensor:
-        """A quantity by the name under which it is recorded: "confidence", "drift", an extra."""
-        known = {
-            "confidence": self.value,
-            "rebound": self.rebound,
-            "intrinsic": self.intrinsic,
-            "drift": self.drift,
-            **self.extra,
-        }
-        if name not in known:
-            raise unknown_name("signal of the confidence estimator", name, known)
-        return known[name]
-
-
-@frozen(eq=False)
 class Proposal:
     """The tokens to append. `parent [M]` (int64) says which row each continues.
 
@@ -230,12 +196,10 @@ class Proposal:
     or forked; M is free. A row's first child keeps its name, further children are new candidates,
     a row without a child ends.
 
-    `log_prob [M]`: of the token under the distribution that proposed it, in nats. `trace`: named
-    `[M]` tensors to record, such as a beam's score.
+    `trace`: named `[M]` tensors to record, such as a beam's score.
     """
 
     token: Tensor
-    log_prob: Tensor
     parent: Tensor | None = None
     trace: dict[str, Tensor] = field(factory=dict)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from attrs import field, frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import (
+    Component,
     ConfidenceEstimator,
     Context,
     Guidance,
@@ -18,15 +20,17 @@ from scalingar_fw.decoding.components import (
     Step,
     Termination,
     Verdict,
+    check_kind,
 )
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.sampling import Sampling, inverse_cdf, truncate
-from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Confidence, Proposal
+from scalingar_fw.decoding.signals import Guided, Signals
+from scalingar_fw.decoding.state import Proposal
 
 
 @frozen
-class NoConfidence(ConfidenceEstimator):
+class NoConfidence(ConfidenceEstimator[Confidence]):
     """The neutral estimator: every candidate is equally good, C = 0.5."""
 
     def init(self, context: Context) -> Confidence:
@@ -39,7 +43,7 @@ class NoConfidence(ConfidenceEstimator):
 
 
 @frozen
-class ConstantGuidance(Guidance):
+class ConstantGuidance(Guidance[Tensor]):
     """The neutral schedule: s_t = s_base, the scale of the model's preset or the user's."""
 
     def init(self, context: Context) -> Tensor:
@@ -53,7 +57,7 @@ class ConstantGuidance(Guidance):
 
 
 @frozen
-class NeverTerminate(Termination):
+class NeverTerminate(Termination[None]):
     """The neutral policy: every candidate is decoded to its end."""
 
     def update(self, state: None, confidence: Confidence, step: Step) -> tuple[Verdict, None]:
@@ -64,17 +68,20 @@ _NOBODY = Verdict()
 
 
 @frozen
-class Multinomial(Sampler):
+class Multinomial(Sampler[None]):
     """Draw each row's token from its guided distribution by the inverse CDF of keyed noise."""
 
+    def drawn_from(self, guided: Guided, sampling: Sampling) -> Tensor:
+        kept = truncate(guided.logits, sampling)
+        whole = kept is guided.logits  # nothing to truncate: the record needs the same log-softmax
+        return guided.log_probs if whole else torch.log_softmax(kept, -1)
+
     def propose(
-        self, state: None, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: None, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, None]:
         if sampling.temperature == 0.0:
-            return Proposal(guided.argmax(-1), torch.zeros(len(guided), device=guided.device)), None
-        log_p = torch.log_softmax(truncate(guided, sampling), -1)
-        token = inverse_cdf(log_p.exp(), step.noise)
-        return Proposal(token, log_p.gather(1, token[:, None])[:, 0]), None
+            return Proposal(guided.logits.argmax(-1)), None
+        return Proposal(inverse_cdf(self.drawn_from(guided, sampling).exp(), step.noise)), None
 
 
 @frozen
@@ -111,17 +118,21 @@ class Strategy:
     """
 
     name: str = field(default="custom")
-    confidence: ConfidenceEstimator = part(NoConfidence, "what is read off the logits")
-    guidance: Guidance = part(ConstantGuidance, "how hard the prompt is pushed")
-    termination: Termination = part(NeverTerminate, "who may stay")
-    sampler: Sampler = part(Multinomial, "which tokens are appended")
+    confidence: ConfidenceEstimator[Any] = part(NoConfidence, "what is read off the logits")
+    guidance: Guidance[Any] = part(ConstantGuidance, "how hard the prompt is pushed")
+    termination: Termination[Any] = part(NeverTerminate, "who may stay")
+    sampler: Sampler[Any] = part(Multinomial, "which tokens are appended")
     selector: Selector = part(FirstCandidate, "which candidate is the answer")
     default_n: int = param(8, "candidates per prompt where the user names no number", ge=1)
+
+    def __attrs_post_init__(self) -> None:
+        for kind, component in self.parts.items():
+            check_kind(kind, component)
 
     @property
     def oracle(self) -> bool:
         """Whether its answers are an upper bound: the selector looks at what is measured."""
-        return bool(getattr(self.selector, "oracle", False))
+        return self.selector.oracle
 
     @property
     def label(self) -> str:
@@ -129,7 +140,7 @@ class Strategy:
         return f"{self.name} (oracle)" if self.oracle else self.name
 
     @property
-    def parts(self) -> dict[str, object]:
+    def parts(self) -> dict[str, Component[Any]]:
         """The components by field name."""
         return {
             "confidence": self.confidence,

@@ -6,20 +6,21 @@ What scoring costs is left out: candidates are judged to measure the method, not
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, evolve, field
 
-from scalingar_fw.decoding.components import Context, ModelAdapter, Pool, Selector
+from scalingar_fw.decoding.components import ModelAdapter, Pool, Selector
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Trajectory
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.decoding.wrapper import Wrapper
 from scalingar_fw.experiments.flops import Flops, model_flops
 
 
 @define
-class Meter(Selector):
+class Meter(Wrapper, Selector):
     """A selector that counts what it costs; it picks what `inner` picks.
 
     `flops`: of `inner`, the images that it asked for left out; `images`: how many those were.
@@ -29,18 +30,6 @@ class Meter(Selector):
     image_flops: float
     flops: float = field(default=0.0, init=False)
     images: int = field(default=0, init=False)
-
-    def init(self, context: Context) -> Any:
-        init = getattr(self.inner, "init", None)  # a foreign selector may have none
-        return None if init is None else init(context)
-
-    @property
-    def requires(self) -> Mapping[str, str]:
-        return getattr(self.inner, "requires", {})
-
-    @property
-    def oracle(self) -> bool:
-        return bool(getattr(self.inner, "oracle", False))
 
     def select(self, pool: Pool) -> int:
         from torch.utils.flop_counter import FlopCounterMode

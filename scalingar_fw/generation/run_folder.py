@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 #: Version of `run.json` and `index.json`.
 SCHEMA = 1
 _RESERVED = ("image.png", "run.json", "config.yaml", "trace")
-_NOISE = "Philox 4x64 keyed by (seed, prompt, candidate, step); inverse CDF in float64"
 
 
 def png_bytes(pixels: Array) -> bytes:
@@ -115,7 +114,7 @@ def report(run: Generation, total_seconds: float | None = None) -> dict[str, Any
         "batch": {"place": run.batch_place, "prompts": run.batch_prompts},
         "sampling": {
             **describe_sampling(config.sampling),
-            "noise": getattr(run.strategy.sampler, "noise", _NOISE),
+            "noise": run.strategy.sampler.noise,
         },
         "model": {
             "name": config.model,

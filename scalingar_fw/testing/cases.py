@@ -21,10 +21,11 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.noise import Prompt, uniforms
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals, compute_signals, guided_logits, sanitize
-from scalingar_fw.decoding.state import Confidence, Grid, Logits, Rows
+from scalingar_fw.decoding.state import Grid, Logits, Rows
 
 #: Prompts that the embedded model reads as well, so that judges and rewards can be checked too.
 PROMPTS = (
@@ -277,9 +278,8 @@ class World:
             lines.append([*_confidence(byte, key, at), *further])
         columns = torch.tensor(lines, dtype=torch.float32).reshape(len(lines), -1).T.contiguous()
         value, rebound, intrinsic, drift, *more = columns.clone().unbind(0)
-        return Confidence(
-            value, rebound, intrinsic, drift, dict(zip(self.extras, more, strict=True))
-        )
+        named = {"rebound": rebound, "intrinsic": intrinsic, "drift": drift}
+        return Confidence(value, {**named, **dict(zip(self.extras, more, strict=True))})
 
     def tokens(self, rows: Rows, index: int, permitted: Tensor | None) -> Tensor:
         """A permitted token of each row: what an estimator is told was chosen."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from scalingar_fw.decoding import components, kinds
+from scalingar_fw.decoding.components import kind_of
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.testing.cases import Case
 
@@ -91,9 +91,7 @@ def capability_of(component: Any) -> str | None:
     """What a component is, in the words of the catalogue; None where it is nothing checkable."""
     if isinstance(component, Strategy):
         return "strategy"
-    if isinstance(component, components.Reward):
-        return "reward"
-    kind = kinds.kind_of(type(component))
+    kind = kind_of(type(component))
     return _OF_KIND.get(kind, kind) if kind is not None else None
 
 
@@ -107,7 +105,7 @@ def fresh(component: Any) -> Any:
 
 def scope_of(component: Any) -> str:
     """What a component says that it reads: "row" or "cohort"."""
-    return str(getattr(component, "scope", "row"))
+    return str(component.scope)
 
 
 def checks_of(component: Any) -> list[Check]:

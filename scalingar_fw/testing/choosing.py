@@ -9,7 +9,7 @@ import torch
 from attrs import evolve
 
 from scalingar_fw.decoding import contracts
-from scalingar_fw.decoding.components import Pool
+from scalingar_fw.decoding.components import Pool, Selector
 from scalingar_fw.decoding.result import Status, Trajectory, frozen_array
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing.cases import PROMPTS, RECORDED, Case, World
@@ -48,9 +48,7 @@ def pool_of(component: Any, case: Case, seed_shift: int = 0) -> Pool:
     rng = case.random(0)
     count = case.n
     ids = rng.permutation(3 * count)[:count].tolist()
-    names = dict.fromkeys(
-        (*STANDARD, *signals_read(component), *getattr(component, "requires", {}))
-    )
+    names = dict.fromkeys((*STANDARD, *signals_read(component), *component.requires))
     tied = case.material[0] % 2
     made = []
     for candidate in ids:
@@ -90,18 +88,16 @@ def _images(trajectories: Any) -> np.ndarray[Any, Any]:
 
 def answer(component: Any, pool: Pool) -> Any:
     """What is said about a pool: a selector's choice by candidate id, a reward's scores."""
-    if hasattr(component, "select"):
+    if isinstance(component, Selector):
         return component.select(pool)
     return np.asarray(component.score(pool), dtype=np.float64)
 
 
 def ready(component: Any, case: Case) -> None:
     """Let it refuse its settings, as it may before the first token."""
-    init = getattr(component, "init", None)
     world = World(case)
     try:
-        if init is not None:
-            init(world.context(world.start()))
+        component.init(world.context(world.start()))
     except ScalingarError as error:
         raise Refused(str(error)) from error
 
@@ -109,7 +105,7 @@ def ready(component: Any, case: Case) -> None:
 def said(component: Any, pool: Pool) -> dict[int, float] | int:
     """`answer` by candidate id, which means the same in any order."""
     out = answer(component, pool)
-    if hasattr(component, "select"):
+    if isinstance(component, Selector):
         return int(pool.candidates[int(out)].candidate)
     return {t.candidate: float(v) for t, v in zip(pool.candidates, out.reshape(-1), strict=True)}
 

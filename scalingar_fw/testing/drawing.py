@@ -12,7 +12,9 @@ from torch import Tensor
 
 from scalingar_fw.decoding import contracts
 from scalingar_fw.decoding.components import Context, Step
-from scalingar_fw.decoding.state import Confidence, Rows
+from scalingar_fw.decoding.confidence import Confidence
+from scalingar_fw.decoding.signals import Guided
+from scalingar_fw.decoding.state import Rows
 from scalingar_fw.testing.cases import CONFIDENCE_KINDS, LOGIT_KINDS, PROMPTS, Case
 from scalingar_fw.testing.catalogue import Broken, NotHere, check
 from scalingar_fw.testing.play import Player
@@ -26,10 +28,8 @@ DRAWS = 4096
 SIGMAS = 5.5
 
 
-def _first_step(
-    component: Any, case: Case, guided: Tensor, seed: int
-) -> tuple[Tensor, Tensor] | None:
-    """Token and log-probability of `DRAWS` candidates that all see the same logits."""
+def _first_step(component: Any, case: Case, guided: Tensor, seed: int) -> Tensor | None:
+    """The tokens of `DRAWS` candidates that all see the same logits; None for a search."""
     count = len(guided)
     rows = Rows.of(np.zeros(count, dtype=np.int64), np.arange(count), 1)
     noise = np.random.Generator(np.random.Philox(seed)).random(count)
@@ -49,45 +49,39 @@ def _first_step(
         next_candidate=(count,),
     )
     state = component.init(context)
-    proposal, _ = component.propose(state, guided, confidence, step, case.sampling)
-    if (
-        proposal.parent is not None
-    ):  # rows that change places draw from the same logits all the same
-        if len(proposal.token) != count:
-            return None
-    return proposal.token, proposal.log_prob
+    proposal, _ = component.propose(state, Guided(guided), confidence, step, case.sampling)
+    # Rows that change places draw from the same logits all the same.
+    return proposal.token if len(proposal.token) == count else None
 
 
 @check("distribution", "sampler", share=0.25)
 def draws_follow_the_distribution(kind: str, component: Any, case: Case) -> None:
-    """Tokens are drawn as often as their reported log-probability says (chi-square, fixed seed).
+    """Tokens are drawn as often as `drawn_from` says (chi-square, fixed seed).
 
-    A sampler that draws from something else than it reports biases every reward, weight and
-    perplexity that is computed from log-probabilities, and no single picture shows it.
+    A sampler that draws from something else than it says biases every comparison that is made
+    with it, and no single picture shows it.
     """
     rows = world_of(component, case).start()
     one = world_of(component, case).guided(rows, 0)[:1]
     guided = one.expand(DRAWS, -1).contiguous()
     drawn = _first_step(component, case, guided, case.seed % 1000)
     again = _first_step(component, case, guided, case.seed % 1000 + 1)
-    if drawn is None or again is None or torch.equal(drawn[0], again[0]):
+    if drawn is None or again is None or torch.equal(drawn, again):
         raise NotHere("it draws nothing at random")
-    token, log_prob = drawn
-    reported = torch.full((case.vocab,), math.nan, dtype=torch.float64)
-    reported[token] = log_prob.double()
-    if not torch.allclose(reported[token], log_prob.double(), atol=1e-5):
-        raise Broken("the same token of the same logits was reported with two log-probabilities.")
-    counts = torch.bincount(token, minlength=case.vocab).double()
-    p = reported.exp().nan_to_num(0.0)
+    said = component.drawn_from(Guided(one), case.sampling)
+    if said is None:
+        raise NotHere("it does not say what it draws from (drawn_from)")
+    p = said[0].double().exp()
+    counts = torch.bincount(drawn, minlength=case.vocab).double()
     total = float(p.sum())
-    if total > 1.0 + 1e-3:
-        raise Broken(f"the reported probabilities of the tokens drawn sum to {total:.4f}.")
+    if abs(total - 1.0) > 1e-3:
+        raise Broken(f"the probabilities that it says it draws from sum to {total:.4f}.")
     sigmas = surprise(counts, p)
     if sigmas > SIGMAS:
         seen = [f"{int(c)}/{float(q) * DRAWS:.0f}" for c, q in zip(counts, p, strict=True)]
         raise Broken(
             f"of {DRAWS} draws the tokens came (drawn/expected) {', '.join(seen)}: "
-            f"{sigmas:.0f} standard deviations from what it reports."
+            f"{sigmas:.0f} standard deviations from what it says."
         )
 
 

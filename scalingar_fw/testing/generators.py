@@ -17,9 +17,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals, compute_signals, sanitize
-from scalingar_fw.decoding.state import Confidence, Logits, Rows
+from scalingar_fw.decoding.state import Logits, Rows
 from scalingar_fw.testing.cases import (
     DTYPES,
     LOGIT_KINDS,

@@ -1,7 +1,9 @@
-"""Plays a case to one component, step by step, as the decoding loop would.
+"""Plays a case to one component, step by step, in the order that the decoding loop keeps.
 
-What comes out is named by candidate, so two plays can be compared whatever the order, the number
-or the company of their rows.
+The component takes its place in a strategy whose other parts are neutral, and that strategy is
+taken through `observe`, `commit` and `terminate` (decoding/step.py): a case is a decode whose
+logits, confidences and changes of rows were chosen to break something. What comes out is named by
+candidate, so two plays can be compared whatever the order, the number or the company of their rows.
 """
 
 from __future__ import annotations
@@ -11,11 +13,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
+from scalingar_fw.decoding.components import (
+    Component,
+    ConfidenceEstimator,
+    Guidance,
+    Sampler,
+    Step,
+    Termination,
+    Verdict,
+)
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.contracts import leaves
-from scalingar_fw.decoding.state import Children, Rows, take
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.signals import Guided, Signals
+from scalingar_fw.decoding.state import Children, Chosen, Proposal, Rows, take
+from scalingar_fw.decoding.step import commit, leaving, observe, remember, terminate
+from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.decoding.wrapper import Wrapper
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing.cases import Move, Name, World
 
@@ -36,16 +53,95 @@ class Out:
 #: Called around each call of the component, with what it reads; see `Player.watch`.
 Watch = Callable[[Callable[[], Any], tuple[Any, ...]], Any]
 
+#: `(what, call, state, step, inputs)`: makes the call, and returns what it returned.
+Around = Callable[[str, Callable[[], Any], Any, Step, tuple[Any, ...]], Any]
+
 
 def plain_call(call: Callable[[], Any], inputs: tuple[Any, ...]) -> Any:
     return call()
 
 
+@frozen
+class _WatchedConfidence(Wrapper, ConfidenceEstimator[Any]):
+    inner: ConfidenceEstimator[Any]
+    around: Around
+
+    def update(self, state: Any, signals: Signals, step: Step) -> tuple[Confidence, Any]:
+        def call() -> Any:
+            return self.inner.update(state, signals, step)
+
+        return self.around("update", call, state, step, (signals,))  # type: ignore[no-any-return]
+
+    def commit(
+        self, state: Any, confidence: Confidence, chosen: Chosen, step: Step
+    ) -> tuple[Confidence, Any]:
+        def call() -> Any:
+            return self.inner.commit(state, confidence, chosen, step)
+
+        return self.around("commit", call, state, step, (confidence, chosen))  # type: ignore[no-any-return]
+
+
+@frozen
+class _WatchedGuidance(Wrapper, Guidance[Any]):
+    inner: Guidance[Any]
+    around: Around
+
+    def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Tensor, Any]:
+        def call() -> Any:
+            return self.inner.update(state, confidence, step)
+
+        return self.around("update", call, state, step, (confidence,))  # type: ignore[no-any-return]
+
+
+@frozen
+class _WatchedTermination(Wrapper, Termination[Any]):
+    inner: Termination[Any]
+    around: Around
+
+    def update(self, state: Any, confidence: Confidence, step: Step) -> tuple[Verdict, Any]:
+        def call() -> Any:
+            return self.inner.update(state, confidence, step)
+
+        return self.around("update", call, state, step, (confidence,))  # type: ignore[no-any-return]
+
+
+@frozen
+class _WatchedSampler(Wrapper, Sampler[Any]):
+    inner: Sampler[Any]
+    around: Around
+
+    def propose(
+        self, state: Any, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
+    ) -> tuple[Proposal, Any]:
+        def call() -> Any:
+            return self.inner.propose(state, guided, confidence, step, sampling)
+
+        return self.around("propose", call, state, step, (guided, confidence))  # type: ignore[no-any-return]
+
+
+_WATCHED: dict[str, Callable[[Any, Around], Component[Any]]] = {
+    "confidence": _WatchedConfidence,
+    "guidance": _WatchedGuidance,
+    "termination": _WatchedTermination,
+    "sampler": _WatchedSampler,
+}
+
+
+@frozen
+class _Given(ConfidenceEstimator[None]):
+    """The confidences of a case, whatever the logits."""
+
+    world: World
+
+    def update(self, state: None, signals: Signals, step: Step) -> tuple[Confidence, None]:
+        return self.world.confidence(step.rows, step.index), None
+
+
 class Player:
     """One component in the middle of one case.
 
-    `watch(call, inputs)` makes every call of the component; `accept(player, what, returned, step)`
-    sees everything that it returns.
+    `watch(call, inputs)` makes every call of the component; `accept(player, what, returned, step,
+    inputs)` sees everything that it returns.
     """
 
     def __init__(
@@ -62,81 +158,89 @@ class Player:
         self.rows = world.start()
         self.next_candidate = (world.case.n,) * len(world.subset)
         self.at = 0
+        self.slot = "confidence" if kind == "estimator" else kind
         context = world.context(self.rows)
         try:
-            self.state = watch(lambda: component.init(context), (context,))
+            state = watch(lambda: component.init(context), (context,))
         except ScalingarError as error:
             raise Refused(str(error)) from error
+        self.memories = evolve(remember(Strategy("case"), context), **{self.slot: state})
 
-    def _call(self, what: str, call: Callable[[], Any], step: Any, *inputs: Any) -> Any:
+    @property
+    def state(self) -> Any:
+        """The component's memory."""
+        return getattr(self.memories, self.slot)
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self.memories = evolve(self.memories, **{self.slot: state})
+
+    @property
+    def strategy(self) -> Strategy:
+        """Neutral parts around the component, which reads this case's confidences.
+
+        Made anew for each step, so that a copied player plays by itself.
+        """
+        parts: dict[str, Any] = {"confidence": _Given(self.world)}
+        parts[self.slot] = _WATCHED[self.slot](self.component, self._around)
+        return Strategy("case", **parts)
+
+    def _around(
+        self, what: str, call: Callable[[], Any], state: Any, step: Step, inputs: tuple[Any, ...]
+    ) -> Any:
         try:
-            out = self.watch(call, (self.state, step, *inputs))
+            out = self.watch(call, (state, step, *inputs))
         except ScalingarError as error:
             if step.index == 0:
                 raise Refused(str(error)) from error
             raise
         if self.accept is not None:
             self.accept(self, what, out[0], step, inputs)
-        self.state = out[1]
-        return out[0]
+        return out
 
     def step(self, move: Move | None = None) -> Out:
         """One step; `move` says what becomes of the rows."""
-        index = self.at
-        out = getattr(self, f"_{self.kind}")(index, move)
+        index, strategy = self.at, self.strategy
+        signals = self.world.signals(self.rows, index, strategy.confidence.distribution)
+        confidence, scale, memories = observe(strategy, self.memories, signals, self._now())
+        self.memories = memories
+        if self.kind == "estimator":
+            out = self._commit(strategy, signals, confidence, move)
+        elif self.kind == "guidance":
+            out = Out(index, self.world.names(self.rows), {"scale": scale})
+        elif self.kind == "termination":
+            out = self._terminate(strategy, confidence)
+        else:
+            out = self._propose(strategy, confidence)
         self.at += 1
         if move is not None and not (self.kind == "estimator" and move.proposed):
             self.move(move)
-        return out  # type: ignore[no-any-return]
+        return out
 
-    def _step_of(self, index: int) -> Any:
-        return self.world.step(self.rows, index, self.next_candidate)
+    def _now(self) -> Step:
+        return self.world.step(self.rows, self.at, self.next_candidate)
 
-    def _estimator(self, index: int, move: Move | None) -> Out:
-        component, world = self.component, self.world
-        distribution = getattr(component, "distribution", "conditional")
-        signals = world.signals(self.rows, index, distribution)
-        step = self._step_of(index)
-        before = self.state
-        confidence = self._call(
-            "update", lambda: component.update(before, signals, step), step, signals
-        )
-        values = _confidence_values("before ", confidence)
-        names = world.names(self.rows)
+    def _commit(
+        self, strategy: Strategy, signals: Signals, confidence: Confidence, move: Move | None
+    ) -> Out:
+        index, world = self.at, self.world
+        values = {f"before {name}": v for name, v in confidence.recorded().items()}
         if move is not None and move.proposed:
             parent = self.move(move)
             signals, confidence = take(signals, parent), take(confidence, parent)
-            values, names, step = take(values, parent), world.names(self.rows), self._step_of(index)
+            values = take(values, parent)
+        names = world.names(self.rows)
         guided = torch.log_softmax(world.guided(self.rows, index), -1)
         chosen = signals.commit(world.tokens(self.rows, index, signals.permitted), guided)
-        state = self.state
-        final = self._call(
-            "commit",
-            lambda: component.commit(state, confidence, chosen, step),
-            step,
-            confidence,
-            chosen,
-        )
-        return Out(index, names, {**values, **_confidence_values("", final)})
+        final, self.memories = commit(strategy, self.memories, confidence, chosen, self._now())
+        return Out(index, names, {**values, **final.recorded()})
 
-    def _guidance(self, index: int, move: Move | None) -> Out:
-        confidence, step = self.world.confidence(self.rows, index), self._step_of(index)
-        state = self.state
-        scale = self._call(
-            "update", lambda: self.component.update(state, confidence, step), step, confidence
-        )
-        return Out(index, self.world.names(self.rows), {"scale": scale})
-
-    def _termination(self, index: int, move: Move | None) -> Out:
-        confidence, step = self.world.confidence(self.rows, index), self._step_of(index)
-        state, rows = self.state, self.rows
-        verdict = self._call(
-            "update", lambda: self.component.update(state, confidence, step), step, confidence
-        )
+    def _terminate(self, strategy: Strategy, confidence: Confidence) -> Out:
+        rows, step = self.rows, self._now()
+        verdict, self.memories = terminate(strategy, self.memories, confidence, step)
         ended = torch.zeros(len(rows), dtype=torch.bool)
-        if verdict.terminate is not None and index + 1 < step.total:
-            ended = verdict.terminate.clone()
-        out = Out(index, self.world.names(rows), {"ended": ended.clone(), **verdict.trace})
+        ended[torch.from_numpy(leaving(verdict, step))] = True
+        out = Out(self.at, self.world.names(rows), {"ended": ended.clone(), **verdict.trace})
         for prompt in np.unique(rows.prompt):  # a policy that empties a prompt fails one check only
             mine = torch.from_numpy(rows.prompt == prompt)
             if bool(ended[mine].all()):
@@ -145,32 +249,28 @@ class Player:
             self.take((~ended).nonzero()[:, 0])
         return out
 
-    def _sampler(self, index: int, move: Move | None) -> Out:
-        confidence, step = self.world.confidence(self.rows, index), self._step_of(index)
-        guided = self.world.guided(self.rows, index)
-        state, sampling = self.state, self.world.case.sampling
-        proposal = self._call(
-            "propose",
-            lambda: self.component.propose(state, guided, confidence, step, sampling),
-            step,
-            guided,
-            confidence,
+    def _propose(self, strategy: Strategy, confidence: Confidence) -> Out:
+        guided = Guided(self.world.guided(self.rows, self.at))
+        proposal, self.state = strategy.sampler.propose(
+            self.state, guided, confidence, self._now(), self.world.case.sampling
         )
         parents = self.rows.candidate_id
         if proposal.parent is not None:
             parents = parents[proposal.parent]
             self._become(proposal.parent)
-        values = {"token": proposal.token, "log_prob": proposal.log_prob, "parent": parents}
-        return Out(index, self.world.names(self.rows), {**values, **proposal.trace})
+        values = {"token": proposal.token, "parent": parents}
+        return Out(self.at, self.world.names(self.rows), {**values, **proposal.trace})
 
     def _become(self, parent: Tensor) -> None:
         names = Children.of(self.rows, parent, self.next_candidate)
         self.rows = Rows.of(names.prompt, names.candidate, self.rows.n_prompts)
         self.next_candidate = names.next_candidate
+        others = evolve(self.memories, **{self.slot: None})
+        self.memories = evolve(take(others, parent), **{self.slot: self.state})
 
     def take(self, rows: Tensor) -> None:
         """Keep `rows` (any order or subset; duplicates keep their name)."""
-        self.rows, self.state = self.rows.take(rows), take(self.state, rows)
+        self.rows, self.memories = self.rows.take(rows), take(self.memories, rows)
 
     def move(self, move: Move) -> Tensor:
         """Let the rows be those of a move; the places they came from."""
@@ -188,17 +288,6 @@ class Player:
         moves = {m.step: m for m in self.world.case.moves}
         last = self.world.case.total if until is None else until
         return [self.step(moves.get(t)) for t in range(self.at, last)]
-
-
-def _confidence_values(prefix: str, confidence: Any) -> dict[str, Tensor]:
-    parts = {
-        "confidence": confidence.value,
-        "rebound": confidence.rebound,
-        "intrinsic": confidence.intrinsic,
-        "drift": confidence.drift,
-        **confidence.extra,
-    }
-    return {prefix + name: value for name, value in parts.items()}
 
 
 def kept_as_they_were(outs: Sequence[Out]) -> list[Out]:

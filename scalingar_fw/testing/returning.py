@@ -11,7 +11,7 @@ from attrs import evolve
 
 from scalingar_fw.decoding import contracts
 from scalingar_fw.decoding.components import Promises
-from scalingar_fw.decoding.state import Confidence
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.errors import ContractError
 from scalingar_fw.testing.cases import Case
 from scalingar_fw.testing.catalogue import Broken, check
@@ -19,12 +19,6 @@ from scalingar_fw.testing.play import Player
 from scalingar_fw.testing.stepping import player
 
 CPU = torch.device("cpu")
-
-
-def promises_of(policy: Any, total: int) -> Promises:
-    """What a policy promises; nothing special where it is foreign and says nothing."""
-    made = getattr(policy, "promises", None)
-    return made(total) if callable(made) else Promises()
 
 
 # --- estimators --------------------------------------------------------------------------------
@@ -39,7 +33,7 @@ def confidence_is_finite_and_in_range(kind: str, component: Any, case: Case) -> 
     overflow all happen in real runs.
     """
     owner = contracts.name_of(component)
-    ranges = getattr(component, "ranges", {})
+    ranges = component.ranges
 
     def accept(play: Player, what: str, said: Any, step: Any, inputs: Any) -> None:
         contracts.check_confidence(owner, _as_float32(said), step.rows, ranges, CPU)
@@ -53,10 +47,7 @@ def _as_float32(confidence: Any) -> Any:
         return confidence
     return Confidence(
         confidence.value.float(),
-        confidence.rebound.float(),
-        confidence.intrinsic.float(),
-        confidence.drift.float(),
-        confidence.extra,
+        {name: value.float() for name, value in confidence.signals.items()},
     )
 
 
@@ -75,12 +66,8 @@ def signals_are_float32(kind: str, component: Any, case: Case) -> None:
             return
         if not isinstance(said, Confidence):
             raise Broken(f"{owner} returned a {type(said).__name__}: use Confidence.of.")
-        parts = ("value", "rebound", "intrinsic", "drift")
-        for name in parts:
-            _vector_of(owner, name, getattr(said, name), step.rows)
-        for name, value in said.extra.items():
-            if not isinstance(value, torch.Tensor) or tuple(value.shape) != (len(step.rows),):
-                raise Broken(f"{owner}: the extra {name!r} must be a tensor [N].")
+        for name, value in said.recorded().items():
+            _vector_of(owner, name, value, step.rows)
 
     player(kind, component, case, accept=accept).run()
 
@@ -149,7 +136,7 @@ def warmup_is_kept(kind: str, component: Any, case: Case) -> None:
     state their warm-up in `promises`, where users and tools read it.
     """
     owner = contracts.name_of(component)
-    quiet = promises_of(component, case.total).warmup
+    quiet = component.promises(case.total).warmup
     _verdicts(
         kind,
         component,
@@ -172,7 +159,7 @@ def survivors_are_kept(kind: str, component: Any, case: Case) -> None:
     best-of-n alive behind a pruning policy.
     """
     owner = contracts.name_of(component)
-    promised = Promises(survivors=promises_of(component, case.total).survivors)
+    promised = Promises(survivors=component.promises(case.total).survivors)
     _verdicts(
         kind,
         component,
@@ -192,7 +179,7 @@ def _empties(terminate: Any, rows: Any) -> bool:
 
 
 def _no_cap(policy: Any) -> str | None:
-    return "it promises no cap on tokens" if promises_of(policy, 64).tokens is None else None
+    return "it promises no cap on tokens" if policy.promises(64).tokens is None else None
 
 
 @check("budget", "termination", applies=_no_cap)
@@ -202,7 +189,7 @@ def promised_budget_is_kept(kind: str, component: Any, case: Case) -> None:
     Comparisons at equal cost rest on it; a budget that is sometimes exceeded is a number in a
     table that is not true.
     """
-    cap = promises_of(component, case.total).tokens
+    cap = component.promises(case.total).tokens
     assert cap is not None
     # Rows may leave by other hands as well; forks would be the sampler's cost, not the policy's.
     moves = tuple(evolve(m, rows=tuple(dict.fromkeys(m.rows))) for m in case.moves)
@@ -247,9 +234,9 @@ def tokens_are_permitted(kind: str, component: Any, case: Case) -> None:
     owner = contracts.name_of(component)
 
     def accept(play: Player, what: str, said: Any, step: Any, inputs: Any) -> None:
-        contracts.check_proposal(owner, said, inputs[0], step.rows)
+        contracts.check_proposal(owner, said, inputs[0].logits, step.rows)
 
     player(kind, component, case, accept=accept).run()
 
 
-__all__ = ["ContractError", "promises_of"]
+__all__ = ["ContractError"]

@@ -22,7 +22,6 @@ from scalingar_fw.testing.cases import PROMPTS, Case
 from scalingar_fw.testing.catalogue import Broken, NotHere, check, fresh, scope_of
 from scalingar_fw.testing.play import Refused
 from scalingar_fw.testing.reference import ReferenceModel
-from scalingar_fw.testing.returning import promises_of
 
 SIDE = 48
 
@@ -142,7 +141,7 @@ def budget_is_kept(kind: str, component: Any, case: Case) -> None:
     """
     events = _Events()
     run(component, case, observers=[events])
-    cap = promises_of(component.termination, case.total).tokens or case.n * case.total
+    cap = component.termination.promises(case.total).tokens or case.n * case.total
     for prompt, tokens in events.tokens.items():
         if tokens > cap:
             raise Broken(f"prompt {prompt} cost {tokens} tokens; its budget is {cap}.")

@@ -20,12 +20,13 @@ from scalingar_fw.decoding.components import (
     Termination,
     Verdict,
 )
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.loop import decode, to_images
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Status, Trajectory, frozen_array
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Confidence, Grid, Logits
+from scalingar_fw.decoding.state import Grid, Logits
 from scalingar_fw.decoding.strategy import FinalConfidence, FirstCandidate, Strategy
 from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.hooks import make_hooks

@@ -25,13 +25,14 @@ from scalingar_fw.decoding.components import (
     Termination,
     Verdict,
 )
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.loop import BoundStrategy, advance, decode, decode_step, retire, start
 from scalingar_fw.decoding.noise import EXTRA, Prompt, uniforms
 from scalingar_fw.decoding.recorder import Recorder
 from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory
 from scalingar_fw.decoding.sampling import Sampling, inverse_cdf, truncate
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Chosen, Confidence, Grid, Proposal
+from scalingar_fw.decoding.state import Chosen, Grid, Proposal
 from scalingar_fw.decoding.strategy import Multinomial, Strategy
 from scalingar_fw.decoding.timing import Clock
 from scalingar_fw.hooks import make_hooks

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.state import (
     Children,
-    Confidence,
     Grid,
     Logits,
     Rows,

@@ -13,12 +13,13 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Sampler, Step, Termination, Verdict
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.memory_budget import Cost
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Decoded
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Confidence, Proposal
+from scalingar_fw.decoding.state import Proposal
 from scalingar_fw.decoding.strategy import Multinomial, Strategy
 from scalingar_plugins.models import tiny
 

@@ -16,9 +16,10 @@ from attrs import field, frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import ConfidenceEstimator, Context, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals, compute_signals
-from scalingar_fw.decoding.state import Confidence, Grid, Logits, Rows, take
+from scalingar_fw.decoding.state import Grid, Logits, Rows, take
 
 CPU = torch.device("cpu")
 

@@ -12,10 +12,11 @@ import torch
 from attrs import frozen
 
 from scalingar_fw.decoding.components import Step, Termination, Verdict
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Decoded, Status
-from scalingar_fw.decoding.state import Confidence, Grid
+from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import PluginWarning, ScalingarError
 from scalingar_fw.hooks import EVENTS, make_hooks

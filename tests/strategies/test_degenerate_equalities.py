@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalingar_fw.decoding.components import ConfidenceEstimator, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Decoded, Status
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Confidence, Grid
+from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import ConstantGuidance, FinalConfidence, Strategy
 from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel

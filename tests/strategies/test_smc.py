@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scalingar_fw.decoding.components import ConfidenceEstimator, Context, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Decoded, Status
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Chosen, Confidence, Grid
+from scalingar_fw.decoding.state import Chosen, Grid
 from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import ReferenceModel

@@ -19,10 +19,11 @@ from scalingar_fw.decoding.components import (
     Termination,
     Verdict,
 )
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.sampling import inverse_cdf, truncate
-from scalingar_fw.decoding.state import Confidence, Proposal, candidate_field, prompt_field
+from scalingar_fw.decoding.state import Proposal, candidate_field, prompt_field
 from scalingar_fw.decoding.strategy import FinalConfidence, Multinomial, Strategy
 
 # --- estimators --------------------------------------------------------------------------------

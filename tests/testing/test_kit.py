@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalingar_fw.decoding.components import ConfidenceEstimator
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.signals import sanitize
-from scalingar_fw.decoding.state import Confidence
 from scalingar_fw.decoding.strategy import ConstantGuidance, Multinomial, NoConfidence, Strategy
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import CATALOGUE, Case, check_component, checks_for

@@ -28,9 +28,9 @@ from scalingar_analysis.statistics.holdout import halves
 from scalingar_analysis.statistics.intervals import Estimate, estimate
 from scalingar_analysis.statistics.signal_quality import Auroc, auroc_over_steps
 from scalingar_fw.decoding.components import ConfidenceEstimator, Context, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Confidence
 from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
 from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.termination.halving import SuccessiveHalving
@@ -86,7 +86,7 @@ def _centred(values: Array, recording: Recording) -> Array:
 
 
 @frozen(eq=False)
-class TableConfidence(ConfidenceEstimator):
+class TableConfidence(ConfidenceEstimator[None]):
     """C_t from a table that was computed beforehand: `values [T, N]`, `row [P, ids]`."""
 
     values: Tensor = field(repr=False)
@@ -107,7 +107,7 @@ class TableConfidence(ConfidenceEstimator):
         return Confidence.of(self.values[step.index, rows]), None
 
 
-def simple_policies(confidence: ConfidenceEstimator, recording: Recording) -> dict[str, Strategy]:
+def simple_policies(confidence: ConfidenceEstimator[Any], recording: Recording) -> dict[str, Strategy]:
     """Halving and threshold policies on one confidence, under the name to type them by."""
     recorded = recording.strategy
     assert recorded is not None  # replay refuses it

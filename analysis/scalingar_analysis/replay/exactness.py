@@ -44,10 +44,6 @@ class Absent:
         raise next(a for a in given if isinstance(a, Absent))._refuse()
 
 
-def _scope(component: Any) -> str:
-    return str(getattr(component, "scope", "row"))
-
-
 def check_replayable(strategy: Strategy, recording: Recording) -> None:
     """Raise `ScalingarError`, with the reason and the way out, unless replay would be exact."""
     refused = f"Strategy {strategy.name!r} cannot be replayed on {recording.source}: "
@@ -59,9 +55,7 @@ def check_replayable(strategy: Strategy, recording: Recording) -> None:
         )
     _check_sampler(strategy, recorded, refused)
     _check_guidance(strategy, recorded, refused)
-    mine, theirs = (
-        getattr(s.confidence, "distribution", "conditional") for s in (strategy, recorded)
-    )
+    mine, theirs = (s.confidence.distribution for s in (strategy, recorded))
     if mine != theirs:
         raise ScalingarError(
             f"{refused}its estimator reads the {mine} distribution's entropy and margin, and the "
@@ -71,12 +65,12 @@ def check_replayable(strategy: Strategy, recording: Recording) -> None:
 
 def _check_sampler(strategy: Strategy, recorded: Strategy, refused: str) -> None:
     mine = type(strategy.sampler).__name__
-    if _scope(strategy.sampler) != "row":
+    if strategy.sampler.scope != "row":
         raise ScalingarError(
             f"{refused}its sampler {mine} forks, resamples or shares noise between candidates, so "
             "which tokens follow depends on who is left. Decode it instead."
         )
-    if strategy.sampler != recorded.sampler or _scope(recorded.sampler) != "row":
+    if strategy.sampler != recorded.sampler or recorded.sampler.scope != "row":
         way_out = (
             "add --set sampler=multinomial"
             if isinstance(recorded.sampler, Multinomial)
@@ -95,7 +89,7 @@ def _check_guidance(strategy: Strategy, recorded: Strategy, refused: str) -> Non
         return
     name = type(strategy.guidance).__name__
     same = strategy.guidance == recorded.guidance and strategy.confidence == recorded.confidence
-    alone = _scope(strategy.guidance) == _scope(strategy.confidence) == "row"
+    alone = strategy.guidance.scope == strategy.confidence.scope == "row"
     if same and alone:
         return  # each row's scale follows from its own history, as it was recorded
     if same:

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from scalingar_analysis.recordings.recording import CHOSEN, LOGITS, Recording
 from scalingar_analysis.replay.exactness import Absent, check_replayable
-from scalingar_fw.decoding.components import Component, Context, Pool, Step
-from scalingar_fw.decoding.loop import check_recorded, reasons_of
+from scalingar_fw.decoding.components import Context, Pool, Step
+from scalingar_fw.decoding.loop import check_recorded
 from scalingar_fw.decoding.result import Array, Status, Trajectory
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Chosen, Rows, take
-from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.decoding.step import commit, departures, observe, recorded, remember, terminate
+from scalingar_fw.decoding.strategy import ConstantGuidance, Strategy
 from scalingar_fw.errors import ContractError, ScalingarError
 
 
@@ -159,11 +160,9 @@ def replay(strategy: Strategy, recording: Recording, *, schedule: bool = False) 
     noise: Any = Absent("the sampling noise")
     with torch.inference_mode():
         context = Context(rows, grid, 0, recording.sampling, torch.device("cpu"))
-        memory = strategy.confidence.init(context)
-        policy = strategy.termination.init(context)
-        if isinstance(strategy.selector, Component):
-            strategy.selector.init(context)
-        asking = strategy.guidance.init(context) if schedule else None
+        # A schedule does not act here; it is asked only where its answers are wanted.
+        asked = strategy if schedule else evolve(strategy, guidance=ConstantGuidance())
+        memories = remember(asked, context)
         tokens = torch.from_numpy(np.ascontiguousarray(recording.tokens.T))
         for index in range(total):
             step = Step(index, total, grid, rows, noise, prompts, seeds)
@@ -173,57 +172,37 @@ def replay(strategy: Strategy, recording: Recording, *, schedule: bool = False) 
             }
             read = {name: now[name] for name in LOGITS}
             signals = Signals(**read, log_p_cond=logits, log_p_uncond=logits)
-            confidence, memory = strategy.confidence.update(memory, signals, step)
+            confidence, scale, memories = observe(asked, memories, signals, step)
             token = tokens[index] if live is None else tokens[index].index_select(0, live)
-            values: dict[str, Tensor] = {}
-            if schedule:
-                asked, asking = strategy.guidance.update(asking, confidence, step)
-                values["scale_asked"] = asked
             chosen = Chosen(token, *(now[name] for name in CHOSEN))
-            confidence, memory = strategy.confidence.commit(memory, confidence, chosen, step)
-            verdict, policy = strategy.termination.update(policy, confidence, step)
-            values = {
-                "confidence": confidence.value,
-                "rebound": confidence.rebound,
-                "intrinsic": confidence.intrinsic,
-                "drift": confidence.drift,
-                **values,
-                **confidence.extra,
-                **verdict.trace,
-            }
-            log.add(index, live, values)
-            if index == total - 1 or verdict.terminate is None or not verdict.terminate.any():
-                continue
-            gone = verdict.terminate
-            leaving = np.flatnonzero(gone.numpy())
-            places = leaving if live is None else live.numpy()[leaving]
-            lengths[places] = index + 1
-            said = {k: v[leaving].tolist() for k, v in {"token": token, **now, **values}.items()}
+            confidence, memories = commit(asked, memories, confidence, chosen, step)
+            verdict, memories = terminate(asked, memories, confidence, step)
+            own = recorded({"scale_asked": scale} if schedule else {}, confidence, verdict)
+            log.add(index, live, own)
+            values = {"token": token, **now, **own}
             if "scale" in recording.signals:
-                said["scale"] = recording.signals["scale"][places, index].tolist()
-            for place, (row, (status, reason)) in enumerate(
-                zip(places, reasons_of(verdict, leaving), strict=True)
-            ):
-                statuses[row] = status
-                known = {**{k: v[place] for k, v in said.items()}, "step": index}
-                reasons[row] = reason.format(**known)
-            keep = torch.flatten(torch.nonzero(~gone))
+                scales = torch.from_numpy(recording.signals["scale"][:, index])
+                values["scale"] = scales if live is None else scales.index_select(0, live)
+            leaving = departures(asked, verdict, values, step)
+            if not leaving:
+                continue
+            stay = np.delete(np.arange(len(rows)), [gone.row for gone in leaving])
+            for gone in leaving:
+                place = gone.row if live is None else int(live[gone.row])
+                lengths[place] = index + 1
+                statuses[place], reasons[place] = gone.status, gone.sentence
+            keep = torch.from_numpy(stay)
             live, rows = keep if live is None else live[keep], rows.take(keep)
-            memory, policy, asking = (take(m, keep) for m in (memory, policy, asking))
-            if len(rows.slots) < len(recording):
-                raise ContractError(
-                    f"{type(strategy.termination).__name__} would end the last live candidate of "
-                    f"a prompt at step {index}: a policy must keep one (min_survivors)."
-                )
-    recorded = [s for s in (*LOGITS, *CHOSEN, "scale") if s in recording.signals]
-    check_recorded(strategy, [*recorded, *log.tables])
-    own = {name: table.t().contiguous().numpy() for name, table in log.tables.items()}
+            memories = take(memories, keep)
+    kept = [s for s in (*LOGITS, *CHOSEN, "scale") if s in recording.signals]
+    check_recorded(strategy, [*kept, *log.tables])
+    tables = {name: table.t().contiguous().numpy() for name, table in log.tables.items()}
     return Replay(
         strategy=strategy,
         recording=recording,
         lengths=lengths,
         statuses=tuple(statuses),
         reasons=tuple(reasons),
-        signals={**{s: recording.signals[s] for s in recorded}, **own},
-        since={**dict.fromkeys(recorded, 0), **log.since},
+        signals={**{s: recording.signals[s] for s in kept}, **tables},
+        since={**dict.fromkeys(kept, 0), **log.since},
     )

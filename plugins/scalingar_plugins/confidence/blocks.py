@@ -94,7 +94,7 @@ class WorstBlockStability(Score):
     normalizer: Normalizer = normalizer_param("the mean entropy of the worst blocks")
 
     @property
-    def scope(self) -> Scope:  # type: ignore[override]
+    def scope(self) -> Scope:
         return "cohort" if self.normalizer == "cohort" else "row"
 
     def init(self, context: Context) -> BlockState:

@@ -15,9 +15,9 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import ConfidenceEstimator, Context, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Confidence
 
 
 def permitted_count(signals: Signals) -> Tensor | float:
@@ -47,7 +47,7 @@ def top_confidence(signals: Signals, top: int) -> Tensor:
 
 
 @frozen
-class SelfCertainty(ConfidenceEstimator):
+class SelfCertainty(ConfidenceEstimator[Tensor]):
     """C_t: the mean so far of KL(uniform || p_c); records each token's as `self_certainty`."""
 
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
@@ -65,7 +65,7 @@ class SelfCertainty(ConfidenceEstimator):
 
 
 @frozen
-class TopTokenConfidence(ConfidenceEstimator):
+class TopTokenConfidence(ConfidenceEstimator[Tensor]):
     """C_t: the mean so far of DeepConf's token confidence; each token's as `token_confidence`.
 
     A token's is minus the mean log-probability of the k most likely tokens: a peaked distribution

@@ -8,9 +8,10 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Scope, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Confidence, candidate_field
+from scalingar_fw.decoding.state import candidate_field
 from scalingar_fw.decoding.statistics import ema
 from scalingar_plugins.confidence.normalize import (
     Memory,
@@ -49,7 +50,7 @@ class PromptDrift(Score):
     normalizer: Normalizer = normalizer_param("the divergence K_t")
 
     @property
-    def scope(self) -> Scope:  # type: ignore[override]
+    def scope(self) -> Scope:
         return "cohort" if self.normalizer == "cohort" else "row"
 
     def init(self, context: Context) -> DriftState:
@@ -63,6 +64,6 @@ class PromptDrift(Score):
         return value, {}, DriftState(memory, value)
 
     def update(self, state: Any, signals: Signals, step: Step) -> tuple[Confidence, Any]:
-        """As any score by itself, and named by its place in the state: C = I = D."""
+        """As any score by itself, and recorded as "drift" as well: C = D."""
         value, _, state = self.score(state, signals, step)
-        return Confidence(value, value.new_zeros(len(value)), value, value), state
+        return Confidence(value, {"drift": value}), state

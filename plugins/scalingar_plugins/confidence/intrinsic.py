@@ -62,7 +62,7 @@ class IntrinsicConfidence(Score):
         shares(self.token_weight, self.block_weight, "token_weight and block_weight")
 
     @property
-    def scope(self) -> Scope:  # type: ignore[override]
+    def scope(self) -> Scope:
         used = []
         if self.token_weight:
             used.append(self.token.scope)

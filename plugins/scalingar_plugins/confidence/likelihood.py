@@ -11,9 +11,10 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import ConfidenceEstimator, Context, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Chosen, Confidence, candidate_field
+from scalingar_fw.decoding.state import Chosen, candidate_field
 
 UNDER = ("conditional", "guided")
 
@@ -24,7 +25,7 @@ def _so_far(before: Tensor, now: Tensor, step: Step, total: bool) -> Tensor:
 
 
 @frozen
-class LogProbConfidence(ConfidenceEstimator):
+class LogProbConfidence(ConfidenceEstimator[Tensor]):
     """C_t: mean or summed log-probability (nats) of the tokens chosen so far; 0 before the first.
 
     In a step the policies before sampling see the tokens up to the last one, those after it the
@@ -53,7 +54,7 @@ class LogProbConfidence(ConfidenceEstimator):
 
 
 @frozen
-class PmiConfidence(ConfidenceEstimator):
+class PmiConfidence(ConfidenceEstimator[Tensor]):
     """C_t: mean or summed pointwise mutual information with the prompt, log p_c - log p_u (nats),
     of the tokens chosen so far; 0 before the first.
 
@@ -89,7 +90,7 @@ class SurpriseState:
 
 
 @frozen
-class SurpriseConfidence(ConfidenceEstimator):
+class SurpriseConfidence(ConfidenceEstimator[SurpriseState]):
     """C_t: mean or summed log-probability of the tokens chosen so far, less what was to be expected
     of it: log p_c(x) + H(p_c), in nats; 0 before the first.
 
@@ -119,7 +120,7 @@ class SurpriseConfidence(ConfidenceEstimator):
 
 
 @frozen
-class EntropyConfidence(ConfidenceEstimator):
+class EntropyConfidence(ConfidenceEstimator[None]):
     """C_t = 1 - H_t: the normalised entropy of this step's conditional distribution, turned round.
 
     No memory and no smoothing.

@@ -8,19 +8,19 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from scalingar_fw.decoding.components import ConfidenceEstimator, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Confidence
 from scalingar_fw.errors import ScalingarError
 
 #: C, I and D of a score all lie in [0, 1].
 UNIT = {name: (0.0, 1.0) for name in ("confidence", "intrinsic", "drift")}
 
 
-class Score(ConfidenceEstimator):
+class Score(ConfidenceEstimator[Any]):
     """An estimator that is one number; a part of a fused confidence, or a confidence by itself.
 
     Subclasses implement `score`, which a composition calls directly: no `Confidence` is built for
-    a part. By itself a score is C = I, without a rebound (eq. 8 belongs to the fused confidence).
+    a part. By itself a score is C, without a rebound (eq. 8 belongs to the fused confidence).
     """
 
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = UNIT
@@ -33,7 +33,7 @@ class Score(ConfidenceEstimator):
 
     def update(self, state: Any, signals: Signals, step: Step) -> tuple[Confidence, Any]:
         value, extra, state = self.score(state, signals, step)
-        return Confidence.of(value, **extra), state
+        return Confidence(value, extra), state
 
 
 def shares(first: float, second: float, what: str) -> tuple[float, float]:

@@ -10,9 +10,10 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import ConfidenceEstimator, Context, Distribution, Scope, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Confidence, candidate_field
+from scalingar_fw.decoding.state import candidate_field
 from scalingar_fw.decoding.statistics import ceil_share, rebound
 from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.intrinsic import IntrinsicConfidence
@@ -21,25 +22,20 @@ from scalingar_plugins.confidence.score import UNIT, Score, shares
 
 @frozen(eq=False)
 class UnifiedState:
-    """The channels' memories (None for one that is switched off); `low [N]`: Cmin_{t-1}.
-
-    `neutral [N]`: 0.5, what a channel that is switched off reports.
-    """
+    """The channels' memories (None for one that is switched off); `low [N]`: Cmin_{t-1}."""
 
     intrinsic: Any = candidate_field()
     drift: Any = candidate_field()
-    neutral: Tensor = candidate_field()
     low: Tensor | None = candidate_field(default=None)
 
 
 @frozen
-class UnifiedConfidence(ConfidenceEstimator):
+class UnifiedConfidence(ConfidenceEstimator[UnifiedState]):
     """The confidence state S_t = (C_t, R_t, I_t, D_t) of section 4.1.
 
     C_t = w_I * I_t + w_D * D_t; R_t = (C_t - Cmin_t) / (|Cmin_t| + eps), with Cmin_t the running
-    minimum of C (eq. 8). A channel with weight 0 is not computed and reports 0.5; without the
-    conditional channel the guidance schedule thus keeps the mean of its term alpha (1 - D), and
-    loses only what D would have told it (paper does not specify).
+    minimum of C (eq. 8). Signals: "rebound" (R), "intrinsic" (I), "drift" (D), and what the
+    channels record. A channel with weight 0 is neither computed nor recorded.
     """
 
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = UNIT
@@ -83,7 +79,7 @@ class UnifiedConfidence(ConfidenceEstimator):
         shares(self.intrinsic_weight, self.drift_weight, "intrinsic_weight and drift_weight")
 
     @property
-    def scope(self) -> Scope:  # type: ignore[override]
+    def scope(self) -> Scope:
         used = []
         if self.intrinsic_weight:
             used.append(self.intrinsic.scope)
@@ -95,26 +91,27 @@ class UnifiedConfidence(ConfidenceEstimator):
         return UnifiedState(
             intrinsic=self.intrinsic.init(context) if self.intrinsic_weight else None,
             drift=self.drift.init(context) if self.drift_weight else None,
-            neutral=context.full(0.5),
         )
 
     def update(
         self, state: UnifiedState, signals: Signals, step: Step
     ) -> tuple[Confidence, UnifiedState]:
         of_intrinsic, _ = shares(self.intrinsic_weight, self.drift_weight, "weights")
-        intrinsic = drift = state.neutral
+        named: dict[str, Tensor] = {}
         seen: dict[str, Tensor] = {}
-        inner, outer = None, None
+        inner = outer = None
         if self.intrinsic_weight:
-            intrinsic, seen, inner = self.intrinsic.score(state.intrinsic, signals, step)
+            named["intrinsic"], seen, inner = self.intrinsic.score(state.intrinsic, signals, step)
         if self.drift_weight:
-            drift, more, outer = self.drift.score(state.drift, signals, step)
-            if more:
-                seen = {**seen, **more}
-        value = torch.lerp(drift, intrinsic, of_intrinsic)
+            named["drift"], more, outer = self.drift.score(state.drift, signals, step)
+            seen = {**seen, **more}
+        value = (
+            torch.lerp(named["drift"], named["intrinsic"], of_intrinsic)
+            if len(named) == 2
+            else next(iter(named.values()))
+        )
         early = step.index <= ceil_share(self.rebound_warmup, step.total)
         low = value if state.low is None or early else torch.minimum(state.low, value)
-        confidence = Confidence(
-            value, rebound(value, low, self.rebound_eps), intrinsic, drift, seen
-        )
-        return confidence, UnifiedState(inner, outer, state.neutral, low)
+        back = rebound(value, low, self.rebound_eps)
+        confidence = Confidence(value, {"rebound": back, **named, **seen})
+        return confidence, UnifiedState(inner, outer, low)

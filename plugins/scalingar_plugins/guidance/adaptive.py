@@ -9,9 +9,10 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Guidance, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Confidence, candidate_field
+from scalingar_fw.decoding.state import candidate_field
 from scalingar_fw.errors import ScalingarError
 
 
@@ -33,10 +34,14 @@ class GuidanceState:
 
 
 @frozen
-class AdaptiveGuidance(Guidance):
+class AdaptiveGuidance(Guidance[GuidanceState]):
     """s_t = s_base + alpha (1 - D_t) + beta Var(I) - gamma R_t (eq. 10), clamped.
 
     s_base is the scale of the model's preset or the user's. All gains 0 is constant guidance.
+
+    Reads the signals "drift", "intrinsic" and "rebound". Where an estimator lacks one (paper does
+    not specify): without D its term keeps alpha / 2, which is its mean under a normaliser that
+    centres D at 0.5; without I the volatility is that of C; without R nothing is subtracted.
     """
 
     alpha: float = param(
@@ -106,10 +111,14 @@ class AdaptiveGuidance(Guidance):
         self, state: GuidanceState, confidence: Confidence, step: Step
     ) -> tuple[Tensor, GuidanceState]:
         alpha, beta, gamma = state.gains
-        scale = torch.sub(state.base, confidence.drift, alpha=alpha)
-        history = self._remember(state, confidence.intrinsic.unsqueeze(1), step.index)
+        signals, value = confidence.signals, confidence.value
+        drift = signals["drift"] if "drift" in signals else torch.full_like(value, 0.5)
+        scale = torch.sub(state.base, drift, alpha=alpha)
+        history = self._remember(state, signals.get("intrinsic", value).unsqueeze(1), step.index)
         scale.add_(torch.var(history, -1, correction=0), alpha=beta)
-        scale.sub_(confidence.rebound, alpha=gamma).clamp_(*state.bounds)
+        if "rebound" in signals:
+            scale.sub_(signals["rebound"], alpha=gamma)
+        scale.clamp_(*state.bounds)
         return scale, GuidanceState(state.ring, state.base, state.gains, state.bounds, history)
 
     def _remember(self, state: GuidanceState, newest: Tensor, index: int) -> Tensor:

@@ -14,9 +14,10 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Guidance, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Confidence, candidate_field
+from scalingar_fw.decoding.state import candidate_field
 
 _START = "the scale at the first token; null: s_base"
 _END = "the scale at the last token; null: s_base"
@@ -39,7 +40,7 @@ def _at(step: Step) -> float:
 
 
 @frozen
-class LinearGuidance(Guidance):
+class LinearGuidance(Guidance[Base]):
     """From `start` to `end` in a straight line: s_t = start + (end - start) u."""
 
     start: float | None = param(1.0, _START, source="paper does not specify", optional=True)
@@ -86,7 +87,7 @@ class CosineGuidance(LinearGuidance):
 
 
 @frozen
-class IntervalGuidance(Guidance):
+class IntervalGuidance(Guidance[Base]):
     """Guidance up to a step, and none (s = 1) after it, as LlamaGen's `cfg_interval` counts.
 
     LlamaGen counts from the second token (its first comes out of the prefill): the last guided
@@ -127,7 +128,7 @@ class EntropyState:
 
 
 @frozen
-class EntropyGuidance(Guidance):
+class EntropyGuidance(Guidance[EntropyState]):
     """s_t = s_base (1 + gain (H_t - pivot)), clamped: pushes harder where the model is unsure.
 
     H_t is the normalised entropy, read as 1 - C_t: the estimator `entropy` gives C_t = 1 - H_t,

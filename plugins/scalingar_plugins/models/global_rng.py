@@ -14,8 +14,10 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Sampler, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.sampling import Sampling, truncate
-from scalingar_fw.decoding.state import Confidence, Proposal
+from scalingar_fw.decoding.signals import Guided
+from scalingar_fw.decoding.state import Proposal
 from scalingar_fw.errors import ScalingarError
 
 
@@ -27,7 +29,7 @@ class Stream:
 
 
 @frozen
-class GlobalMultinomial(Sampler):
+class GlobalMultinomial(Sampler[Stream]):
     """One `torch.multinomial` per step over all live rows, from a generator seeded by the run.
 
     The generator is made anew at each step from the state that the last one left: nothing global
@@ -48,22 +50,22 @@ class GlobalMultinomial(Sampler):
     def init(self, context: Context) -> Stream:
         return Stream()
 
+    def drawn_from(self, guided: Guided, sampling: Sampling) -> Tensor:
+        return torch.log_softmax(truncate(guided.logits, sampling), -1)
+
     def propose(
-        self, state: Stream, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: Stream, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, Stream]:
         if sampling.temperature == 0.0:
-            return Proposal(guided.argmax(-1), guided.new_zeros(len(guided))), state
-        generator = torch.Generator(guided.device)
+            return Proposal(guided.logits.argmax(-1)), state
+        generator = torch.Generator(guided.logits.device)
         if state.position is None:
             generator.manual_seed(_one_seed(step))
         else:
             generator.set_state(state.position)
-        log_p = torch.log_softmax(truncate(guided, sampling), -1)
+        log_p = self.drawn_from(guided, sampling)
         token = torch.multinomial(log_p.exp(), 1, generator=generator)
-        return (
-            Proposal(token[:, 0], log_p.gather(1, token)[:, 0]),
-            Stream(generator.get_state()),
-        )
+        return Proposal(token[:, 0]), Stream(generator.get_state())
 
 
 def _one_seed(step: Step) -> int:

@@ -19,9 +19,11 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Sampler, Scope, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Confidence, Proposal, Rows, candidate_field
+from scalingar_fw.decoding.signals import Guided
+from scalingar_fw.decoding.state import Proposal, Rows, candidate_field
 from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.samplers.lineage import lay_out, slots_by_candidate, unchanged
 
@@ -124,12 +126,11 @@ def search(
     parent, token, teams, width, counts = (
         torch.cat(columns) for columns in zip(*parts, strict=True)
     )
-    log_prob = log_p[parent, token]
-    total = score[parent] + log_prob.to(score.dtype)
+    total = score[parent] + log_p[parent, token].to(score.dtype)
     if step.index == 0:
         parent = _spread(parent, rows, slots)
     moved = None if unchanged(parent, len(rows)) else parent
-    proposal = Proposal(token, log_prob, moved, {"score": total.float()})
+    proposal = Proposal(token, moved, {"score": total.float()})
     return proposal, Beams(total, teams, width, counts)
 
 
@@ -154,7 +155,7 @@ _BRANCHING = (
 
 
 @frozen
-class BeamSampler(Sampler):
+class BeamSampler(Sampler[Beams]):
     """Beam search; the run's temperature, top-k and top-p do not apply."""
 
     scope: ClassVar[Scope] = "cohort"
@@ -169,13 +170,13 @@ class BeamSampler(Sampler):
         return most_beams(context, self.width)
 
     def propose(
-        self, state: Beams, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: Beams, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, Beams]:
-        return search(state, torch.log_softmax(guided, -1), step, branching=self.branching)
+        return search(state, guided.log_probs, step, branching=self.branching)
 
 
 @frozen
-class DiverseBeamSampler(Sampler):
+class DiverseBeamSampler(Sampler[Beams]):
     """Groups of beams that search one after the other, each away from what the others chose.
 
     A token costs a group `strength` nats for every beam of an earlier group that chose it at this
@@ -208,11 +209,11 @@ class DiverseBeamSampler(Sampler):
         return most_beams(context, self.width)
 
     def propose(
-        self, state: Beams, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: Beams, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, Beams]:
         return search(
             state,
-            torch.log_softmax(guided, -1),
+            guided.log_probs,
             step,
             branching=self.branching,
             groups=self.groups,

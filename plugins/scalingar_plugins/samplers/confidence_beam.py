@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Sampler, Scope, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Confidence, Proposal
+from scalingar_fw.decoding.signals import Guided
+from scalingar_fw.decoding.state import Proposal
 from scalingar_fw.decoding.statistics import group_rank
 from scalingar_fw.decoding.strategy import Multinomial
 from scalingar_plugins.samplers.lineage import (
@@ -22,7 +24,7 @@ from scalingar_plugins.samplers.lineage import (
 
 
 @frozen
-class ConfidenceBeamSampler(Sampler):
+class ConfidenceBeamSampler(Sampler[None]):
     """Every `every` steps the best `keep` of a prompt's rows by confidence stay and are forked.
 
     The number of rows stays what it is: the best gets the first spare place, the next best the
@@ -35,13 +37,16 @@ class ConfidenceBeamSampler(Sampler):
     every: int = param(16, "k: steps between two selections", source="paper does not specify", ge=1)
     keep: float = param(0.5, "share of the live rows that is kept, rounded up", gt=0.0, le=1.0)
     signal: str = param("confidence", "what they are ranked by: a signal of the estimator")
-    sampler: Sampler = part(Multinomial, "draws each row's token")
+    sampler: Sampler[Any] = part(Multinomial, "draws each row's token")
 
     def init(self, context: Context) -> None:
         check_inner(self.sampler, context, "confidence-beam")
 
+    def drawn_from(self, guided: Guided, sampling: Sampling) -> Tensor | None:
+        return self.sampler.drawn_from(guided, sampling)
+
     def propose(
-        self, state: None, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: None, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, None]:
         parent = None
         if step.index and step.index % self.every == 0:

@@ -5,13 +5,17 @@ Nothing here depends on where a row lies on the axis: a row's place is an accide
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from attrs import evolve
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Sampler, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Children, Confidence, Proposal, Rows, take
+from scalingar_fw.decoding.signals import Guided
+from scalingar_fw.decoding.state import Children, Proposal, Rows, take
 from scalingar_fw.errors import ScalingarError
 
 
@@ -53,7 +57,7 @@ def at_children(step: Step, parent: Tensor) -> Step:
     )
 
 
-def check_inner(inner: Sampler, context: Context, owner: str) -> None:
+def check_inner(inner: Sampler[Any], context: Context, owner: str) -> None:
     """A sampler inside another draws tokens for rows, and keeps nothing."""
     if inner.init(context) is not None:
         raise ScalingarError(
@@ -63,16 +67,16 @@ def check_inner(inner: Sampler, context: Context, owner: str) -> None:
 
 
 def draw_children(
-    inner: Sampler,
+    inner: Sampler[Any],
     parent: Tensor | None,
-    guided: Tensor,
+    guided: Guided,
     confidence: Confidence,
     step: Step,
     sampling: Sampling,
 ) -> Proposal:
     """The tokens that `inner` draws for the children of `parent [M]` (None: for the rows)."""
     if parent is not None:
-        guided, confidence = guided.index_select(0, parent), take(confidence, parent)
+        guided, confidence = take(guided, parent), take(confidence, parent)
         step = at_children(step, parent)
     drawn, _ = inner.propose(None, guided, confidence, step, sampling)
     if drawn.parent is not None:

@@ -18,11 +18,13 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Sampler, Scope, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.noise import RESAMPLING
 from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Confidence, Proposal, candidate_field, take
+from scalingar_fw.decoding.signals import Guided
+from scalingar_fw.decoding.state import Proposal, candidate_field, take
 from scalingar_fw.decoding.strategy import Multinomial
 from scalingar_plugins.samplers.lineage import check_inner, draw_children, slots_by_candidate
 from scalingar_plugins.selectors.rewarded import POTENTIAL
@@ -78,7 +80,7 @@ class Particles:
 
 
 @frozen
-class ParticleSampler(Sampler):
+class ParticleSampler(Sampler[Particles]):
     """Draws each row's token by `sampler`, after resampling a prompt's rows where it is due."""
 
     scope: ClassVar[Scope] = "cohort"
@@ -97,16 +99,19 @@ class ParticleSampler(Sampler):
     )
     scheme: str = param("systematic", "how ancestors are drawn", choices=tuple(SCHEMES))
     every: int = param(1, "steps between two looks at the effective sample size", ge=1)
-    sampler: Sampler = part(Multinomial, "draws each particle's token")
+    sampler: Sampler[Any] = part(Multinomial, "draws each particle's token")
 
     def init(self, context: Context) -> Particles:
         check_inner(self.sampler, context, "smc")
         return Particles(_zeros(context.full(0.0)), _zeros(context.full(0.0)))
 
+    def drawn_from(self, guided: Guided, sampling: Sampling) -> Tensor | None:
+        return self.sampler.drawn_from(guided, sampling)
+
     def propose(
         self,
         state: Particles,
-        guided: Tensor,
+        guided: Guided,
         confidence: Confidence,
         step: Step,
         sampling: Sampling,

@@ -8,10 +8,10 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from scalingar_fw.decoding.components import Sampler, Step
 from scalingar_fw.decoding.params import param
-from scalingar_fw.decoding.sampling import Sampling, inverse_cdf, truncate
-from scalingar_fw.decoding.state import Confidence, Proposal
+from scalingar_fw.decoding.sampling import Sampling, truncate
+from scalingar_fw.decoding.signals import Guided
+from scalingar_fw.decoding.strategy import Multinomial
 
 
 def keep_min_p(logits: Tensor, share: float) -> Tensor:
@@ -22,20 +22,8 @@ def keep_min_p(logits: Tensor, share: float) -> Tensor:
     return logits.masked_fill(logits < floor, -math.inf)
 
 
-def greedy(guided: Tensor) -> Proposal:
-    """The most likely token of each row, which temperature 0 asks for."""
-    return Proposal(guided.argmax(-1), torch.zeros(len(guided), device=guided.device))
-
-
-def draw_tokens(logits: Tensor, step: Step) -> Proposal:
-    """A token of each row from the softmax of `logits [N, V]`, by its keyed noise."""
-    log_p = torch.log_softmax(logits, -1)
-    token = inverse_cdf(log_p.exp(), step.noise)
-    return Proposal(token, log_p.gather(1, token[:, None])[:, 0])
-
-
 @frozen
-class MinP(Sampler):
+class MinP(Multinomial):
     """Keeps the tokens with at least `min_p` times the probability of the most likely one.
 
     After the temperature, the top-k and the top-p of the run's settings; 0 keeps all, 1 only the
@@ -50,16 +38,12 @@ class MinP(Sampler):
         le=1.0,
     )
 
-    def propose(
-        self, state: None, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
-    ) -> tuple[Proposal, None]:
-        if sampling.temperature == 0.0:
-            return greedy(guided), None
-        return draw_tokens(keep_min_p(truncate(guided, sampling), self.min_p), step), None
+    def drawn_from(self, guided: Guided, sampling: Sampling) -> Tensor:
+        return torch.log_softmax(keep_min_p(truncate(guided.logits, sampling), self.min_p), -1)
 
 
 @frozen
-class EntropyTemperature(Sampler):
+class EntropyTemperature(Multinomial):
     """A temperature for each token: T (amplitude exp(-H / decay) + floor), H in nats.
 
     H is the entropy of the guided distribution after top-k and top-p. Sure tokens (flat areas,
@@ -75,14 +59,10 @@ class EntropyTemperature(Sampler):
     )
     floor: float = param(0.6, "the factor at high entropy", source="arXiv 2510.09012", gt=0.0)
 
-    def propose(
-        self, state: None, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
-    ) -> tuple[Proposal, None]:
-        if sampling.temperature == 0.0:
-            return greedy(guided), None
-        kept = truncate(guided, evolve(sampling, temperature=1.0))
+    def drawn_from(self, guided: Guided, sampling: Sampling) -> Tensor:
+        kept = truncate(guided.logits, evolve(sampling, temperature=1.0))
         log_p = torch.log_softmax(kept, -1)
         forbidden = torch.isneginf(log_p)
         nats = -(log_p.exp() * log_p.masked_fill(forbidden, 0.0)).sum(-1)
         factor = self.amplitude * torch.exp(-nats / self.decay) + self.floor
-        return draw_tokens(kept / (sampling.temperature * factor)[:, None], step), None
+        return torch.log_softmax(kept / (sampling.temperature * factor)[:, None], -1)

@@ -7,19 +7,19 @@ Optimization"), with tokens as the budget and candidates as the arms.
 from __future__ import annotations
 
 import functools
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from attrs import frozen
 
 from scalingar_fw.decoding.components import Promises, Scope, Step, Termination, Verdict
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param
-from scalingar_fw.decoding.state import Confidence
 from scalingar_fw.decoding.statistics import ceil_share, group_rank
 
 
 @frozen
-class SuccessiveHalving(Termination):
+class SuccessiveHalving(Termination[Any]):
     """At each rung, keep the 1 / `reduction` of a prompt's live candidates with the highest C.
 
     Rung r = 0, 1, ... follows step ceil(`first_rung` * `reduction`^r * T), so that each stage

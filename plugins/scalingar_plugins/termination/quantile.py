@@ -10,9 +10,10 @@ from attrs import frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Promises, Scope, Step, Termination, Verdict
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.result import Status
-from scalingar_fw.decoding.state import Confidence, Rows, candidate_field, prompt_field
+from scalingar_fw.decoding.state import Rows, candidate_field, prompt_field
 from scalingar_fw.decoding.statistics import (
     ceil_share,
     constant,
@@ -40,7 +41,7 @@ class ProbationState:
 
 
 @frozen
-class QuantileTermination(Termination):
+class QuantileTermination(Termination[ProbationState]):
     """Flag a candidate whose C falls below its prompt's threshold; end it unless it recovers.
 
     When warm-up ends (step W_0 = ceil(warmup * T)), theta is the p-quantile of C over the prompt's
@@ -161,8 +162,8 @@ class QuantileTermination(Termination):
         low = torch.minimum(state.low, value)
         if self.rebound_reference == "flag" and window:
             risen = rebound(value, low, self.rebound_eps)
-        else:
-            risen = confidence.rebound
+        else:  # an estimator without a rebound never comes back
+            risen = confidence.signals.get("rebound", torch.zeros_like(value))
         recovered = (risen >= constant(self.recovery_threshold)).logical_and_(flagged)
         if self.recovery_rule == "final":
             recovered = recovered.logical_and_(due <= constant(float(t)))
@@ -184,7 +185,7 @@ class QuantileTermination(Termination):
                 verdict = Verdict(
                     terminate=self._spare(expired, value, rows),
                     status=Status.PRUNED,
-                    reason=self._reason(window),
+                    reason=self._reason(window, "rebound" in confidence.signals),
                     trace=trace,
                 )
         state = ProbationState(
@@ -223,12 +224,13 @@ class QuantileTermination(Termination):
         rank = group_rank(value.masked_fill(~expired, math.inf), rows)
         return expired & (rank >= self.min_survivors)
 
-    def _reason(self, window: int) -> str:
+    def _reason(self, window: int, rebounds: bool) -> str:
         rise = f"{100 * self.recovery_threshold:g} %"
         if window == 0:
+            risen = "a rebound of {rebound:.1%}" if rebounds else "no rebound"
             return (
-                "confidence {confidence:.3f} was below the threshold {threshold:.3f}, with a "
-                f"rebound of {{rebound:.1%}}, less than {rise} (Algorithm 1)"
+                "confidence {confidence:.3f} was below the threshold {threshold:.3f}, with "
+                f"{risen}, less than {rise} (Algorithm 1)"
             )
         when = "within" if self.recovery_rule == "any" else "after"
         return (

@@ -16,11 +16,13 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Promises, Scope, Step, Termination, Verdict
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.result import Status
-from scalingar_fw.decoding.state import Confidence, Rows, candidate_field
+from scalingar_fw.decoding.state import Rows, candidate_field
 from scalingar_fw.decoding.statistics import group_rank
 from scalingar_fw.decoding.strategy import NeverTerminate
+from scalingar_fw.decoding.wrapper import Wrapper
 from scalingar_fw.errors import ContractError, ScalingarError
 
 _INSIDE = "the policy whose verdicts count under this rule"
@@ -42,16 +44,10 @@ def nobody(rows: Rows) -> Tensor:
     return torch.zeros(len(rows), dtype=torch.bool, device=rows.group.device)
 
 
-def promised(policy: Termination, total: int) -> Promises:
-    """What the policy inside guarantees; one that is foreign may say nothing."""
-    promises = getattr(policy, "promises", None)
-    return Promises() if promises is None else promises(total)
-
-
 def init_inside(wrapper: Any, context: Context) -> Any:
     """The memory of the policy inside; refuses a cap on tokens that the wrapper would lift."""
     total = context.grid.size
-    capped = promised(wrapper.policy, total).tokens is not None
+    capped = wrapper.policy.promises(total).tokens is not None
     if capped and wrapper.promises(total).tokens is None:
         name, inner = type(wrapper).__name__, type(wrapper.policy).__name__
         raise ScalingarError(
@@ -66,8 +62,14 @@ def worded(verdict: Verdict, reason: str) -> str:
     return f"{reason}: {verdict.reason}"
 
 
+class PolicyWrapper(Wrapper):
+    """What a rule does not decide, the policy inside does."""
+
+    inside = "policy"
+
+
 @frozen
-class Warmup(Termination):
+class Warmup(PolicyWrapper, Termination[Any]):
     """Nobody is ended in the first share of the steps."""
 
     scope: ClassVar[Scope] = "cohort"
@@ -79,7 +81,7 @@ class Warmup(Termination):
         ge=0.0,
         le=1.0,
     )
-    policy: Termination = part(NeverTerminate, _INSIDE)
+    policy: Termination[Any] = part(NeverTerminate, _INSIDE)
 
     def init(self, context: Context) -> Any:
         return init_inside(self, context)
@@ -94,18 +96,18 @@ class Warmup(Termination):
         return math.ceil(self.share * total - 1e-9)
 
     def promises(self, total: int) -> Promises:
-        inside = promised(self.policy, total)
+        inside = self.policy.promises(total)
         return Promises(max(inside.warmup, self._steps(total)), inside.survivors)
 
 
 @frozen
-class EverySteps(Termination):
+class EverySteps(PolicyWrapper, Termination[Any]):
     """Verdicts count at each `every`-th step only: t = every - 1, 2 every - 1, ..."""
 
     scope: ClassVar[Scope] = "cohort"
 
     every: int = param(8, "k: steps between two decisions", ge=1)
-    policy: Termination = part(NeverTerminate, _INSIDE)
+    policy: Termination[Any] = part(NeverTerminate, _INSIDE)
 
     def init(self, context: Context) -> Any:
         return init_inside(self, context)
@@ -117,7 +119,7 @@ class EverySteps(Termination):
         return verdict, state
 
     def promises(self, total: int) -> Promises:
-        inside = promised(self.policy, total)
+        inside = self.policy.promises(total)
         return Promises(max(inside.warmup, self.every - 1), inside.survivors)
 
 
@@ -132,7 +134,7 @@ class Probation:
 
 
 @frozen
-class RecoveryWindow(Termination):
+class RecoveryWindow(PolicyWrapper, Termination[Probation]):
     """Whom the policy would end is flagged, and ended only without a rebound in the window.
 
     The rebound is (C - Cmin) / (|Cmin| + eps) with Cmin the lowest C since the flag. A rebound of
@@ -145,7 +147,7 @@ class RecoveryWindow(Termination):
     window: int = param(32, "steps that a flagged candidate has to recover", source="eq. 9", ge=0)
     threshold: float = param(0.05, "rebound that clears a flag", source="eq. 9 (delta_rec)", ge=0.0)
     epsilon: float = param(1e-6, "keeps the rebound finite", source="eq. 8", gt=0.0)
-    policy: Termination = part(NeverTerminate, _INSIDE)
+    policy: Termination[Any] = part(NeverTerminate, _INSIDE)
 
     def init(self, context: Context) -> Probation:
         never = context.full(-1).long()
@@ -186,7 +188,7 @@ class RecoveryWindow(Termination):
         return out, Probation(inner, due, low)
 
     def promises(self, total: int) -> Promises:
-        inside = promised(self.policy, total)
+        inside = self.policy.promises(total)
         # Several windows may end together, so the policy's own minimum does not carry over.
         return inside if self.window == 0 else Promises(inside.warmup)
 
@@ -200,13 +202,13 @@ class Streak:
 
 
 @frozen
-class Patience(Termination):
+class Patience(PolicyWrapper, Termination[Streak]):
     """A candidate is ended where the policy has wanted it at `steps` steps in a row."""
 
     scope: ClassVar[Scope] = "cohort"
 
     steps: int = param(4, "consecutive verdicts that it takes; 1 is the policy alone", ge=1)
-    policy: Termination = part(NeverTerminate, _INSIDE)
+    policy: Termination[Any] = part(NeverTerminate, _INSIDE)
 
     def init(self, context: Context) -> Streak:
         return Streak(init_inside(self, context), context.full(0).long())
@@ -223,19 +225,19 @@ class Patience(Termination):
         return evolve(verdict, terminate=gone), Streak(inner, count)
 
     def promises(self, total: int) -> Promises:
-        inside = promised(self.policy, total)
+        inside = self.policy.promises(total)
         return Promises(max(inside.warmup, self.steps - 1), inside.survivors)
 
 
 @frozen
-class MinSurvivors(Termination):
+class MinSurvivors(PolicyWrapper, Termination[Any]):
     """At least `count` candidates of each prompt live on: those with the highest C, then the
     lower candidate id."""
 
     scope: ClassVar[Scope] = "cohort"
 
     count: int = param(2, "candidates of a prompt that are never ended", ge=1)
-    policy: Termination = part(NeverTerminate, _INSIDE)
+    policy: Termination[Any] = part(NeverTerminate, _INSIDE)
 
     def init(self, context: Context) -> Any:
         return init_inside(self, context)
@@ -248,7 +250,7 @@ class MinSurvivors(Termination):
         return verdict, state
 
     def promises(self, total: int) -> Promises:
-        inside = promised(self.policy, total)
+        inside = self.policy.promises(total)
         return Promises(inside.warmup, max(inside.survivors, self.count))
 
 
@@ -261,7 +263,7 @@ class Purse:
 
 
 @frozen
-class TokenBudget(Termination):
+class TokenBudget(PolicyWrapper, Termination[Purse]):
     """A hard cap on the tokens of a prompt, T of which belong to one survivor.
 
     The policy inside spends the rest: whoever it keeps goes on, as long as the next token of all
@@ -277,7 +279,7 @@ class TokenBudget(Termination):
     scope: ClassVar[Scope] = "cohort"
 
     budget: float = param(2.5, "tokens of a prompt, in units of T", ge=1.0)
-    policy: Termination = part(NeverTerminate, "decides who spends what is not reserved")
+    policy: Termination[Any] = part(NeverTerminate, "decides who spends what is not reserved")
 
     def init(self, context: Context) -> Purse:
         total = context.grid.size
@@ -333,6 +335,6 @@ class TokenBudget(Termination):
         return out, state
 
     def promises(self, total: int) -> Promises:
-        inside = promised(self.policy, total).tokens
+        inside = self.policy.promises(total).tokens
         cap = self.cap(total)
         return Promises(tokens=cap if inside is None else min(cap, inside))

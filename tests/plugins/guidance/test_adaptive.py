@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from streams import context, step_at
 from torch import Tensor
 
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Confidence, Grid, Rows, take
+from scalingar_fw.decoding.state import Grid, Rows, take
 from scalingar_fw.decoding.strategy import ConstantGuidance
 from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.guidance.adaptive import AdaptiveGuidance

@@ -9,10 +9,11 @@ import torch
 from attrs import evolve
 
 from scalingar_fw.decoding.components import Context, Step
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling, truncate
-from scalingar_fw.decoding.state import Confidence, Grid, Rows, take
+from scalingar_fw.decoding.state import Grid, Rows, take
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import ReferenceModel

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streams import step_at
 
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.state import Confidence, Grid, Rows
+from scalingar_fw.decoding.state import Grid, Rows
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing.reference import ReferenceModel

@@ -18,12 +18,13 @@ from scalingar_fw.decoding.components import (
     Termination,
     Verdict,
 )
+from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Decoded, Status
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Signals
-from scalingar_fw.decoding.state import Confidence, Grid, Proposal, Rows, take
+from scalingar_fw.decoding.state import Grid, Proposal, Rows, take
 from scalingar_fw.decoding.strategy import Multinomial, Strategy
 from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.testing import ReferenceModel

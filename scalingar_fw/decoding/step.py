@@ -1,0 +1,177 @@
+"""The order of a step, written once: the loop, replay and the conformance player call these.
+
+    observe     signals of the logits -> confidence -> guidance scale
+    (the loop samples here: guided logits -> proposal; replay reads the recorded token instead)
+    commit      the chosen tokens' log-probabilities -> confidence
+    terminate   confidence -> verdict
+    departures  verdict -> who leaves, with status and sentence
+
+Pure functions of a strategy, the memories of its components, and what the step brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from attrs import evolve, frozen
+from torch import Tensor
+
+from scalingar_fw.decoding.components import Context, Step, Verdict
+from scalingar_fw.decoding.confidence import Confidence
+from scalingar_fw.decoding.result import Status
+from scalingar_fw.decoding.signals import Signals
+from scalingar_fw.decoding.state import Chosen, Rows, candidate_field
+from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.errors import ContractError
+
+
+@frozen(eq=False)
+class Memories:
+    """What each component of a strategy remembers of the live rows."""
+
+    confidence: Any = candidate_field()
+    guidance: Any = candidate_field()
+    termination: Any = candidate_field()
+    sampler: Any = candidate_field()
+
+
+def remember(strategy: Strategy, context: Context) -> Memories:
+    """Every component's `init`.
+
+    Raises:
+        ScalingarError: a component refuses its settings for this model and grid.
+    """
+    context = evolve(context, most_rows=strategy.sampler.most_rows(context))
+    strategy.selector.init(context)
+    return Memories(
+        confidence=strategy.confidence.init(context),
+        guidance=strategy.guidance.init(context),
+        termination=strategy.termination.init(context),
+        sampler=strategy.sampler.init(context),
+    )
+
+
+def observe(
+    strategy: Strategy, memories: Memories, signals: Signals, step: Step
+) -> tuple[Confidence, Tensor, Memories]:
+    """Profile, then policy: confidence before the token is chosen, and the guidance scale `[N]`."""
+    confidence, mind = strategy.confidence.update(memories.confidence, signals, step)
+    scale, guidance = strategy.guidance.update(memories.guidance, confidence, step)
+    return confidence, scale, evolve(memories, confidence=mind, guidance=guidance)
+
+
+def commit(
+    strategy: Strategy, memories: Memories, confidence: Confidence, chosen: Chosen, step: Step
+) -> tuple[Confidence, Memories]:
+    """Confidence once the tokens are chosen."""
+    confidence, mind = strategy.confidence.commit(memories.confidence, confidence, chosen, step)
+    return confidence, evolve(memories, confidence=mind)
+
+
+def terminate(
+    strategy: Strategy, memories: Memories, confidence: Confidence, step: Step
+) -> tuple[Verdict, Memories]:
+    """With everything known, who may stay. The last step's verdict ends nobody: see `leaving`."""
+    verdict, policy = strategy.termination.update(memories.termination, confidence, step)
+    return verdict, evolve(memories, termination=policy)
+
+
+def leaving(verdict: Verdict, step: Step) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The rows that a verdict ends, `[K]`; none at the last step, where every image is complete.
+
+    One host read, if any row may go.
+    """
+    if verdict.terminate is None or step.index + 1 == step.total:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(verdict.terminate.cpu().numpy())
+
+
+@frozen
+class Departure:
+    """A row that leaves at this step: its place, how it ends, and the sentence that says why."""
+
+    row: int
+    status: Status
+    sentence: str
+
+
+def departures(
+    strategy: Strategy, verdict: Verdict, values: Mapping[str, Tensor], step: Step
+) -> list[Departure]:
+    """Who leaves, in the order of the rows, with each sentence's fields filled in from `values`,
+    the record of this step (`[N]` each).
+
+    Raises:
+        ContractError: a prompt would be left without a live candidate.
+    """
+    gone = leaving(verdict, step)
+    if not len(gone):
+        return []
+    _keep_one(strategy, step.rows, gone, step.index)
+    read = {name: value[gone].tolist() for name, value in values.items()}
+    out = []
+    for place, (row, (status, reason)) in enumerate(
+        zip(gone.tolist(), _reasons(verdict, gone), strict=True)
+    ):
+        # An estimator may record something of its own under the name "step".
+        known = {**{name: value[place] for name, value in read.items()}, "step": step.index}
+        out.append(Departure(row, status, reason.format(**known)))
+    return out
+
+
+def _keep_one(strategy: Strategy, rows: Rows, gone: np.ndarray[Any, Any], index: int) -> None:
+    stay = np.delete(rows.prompt, gone)
+    emptied = sorted(set(rows.prompt.tolist()) - set(stay.tolist()))
+    if emptied:
+        raise ContractError(
+            f"{type(strategy.termination).__name__} would end the last live candidate of prompt "
+            f"{emptied[0]} at step {index}: a policy must keep one (min_survivors)."
+        )
+
+
+def _reasons(verdict: Verdict, gone: np.ndarray[Any, Any]) -> list[tuple[Status, str]]:
+    """Status and sentence (fields not yet filled in) of each row that leaves."""
+    why = [(verdict.status, verdict.reason)] * len(gone)
+    for other in reversed(verdict.exceptions):
+        if other.terminate is not None:
+            named = other.terminate.cpu().numpy()[gone]
+            why = [
+                (other.status, other.reason) if is_named else before
+                for is_named, before in zip(named, why, strict=True)
+            ]
+    return why
+
+
+def recorded(
+    before: Mapping[str, Tensor], confidence: Confidence, verdict: Verdict
+) -> dict[str, Tensor]:
+    """The record of a step: `before` (the loop's own quantities and the sampler's), then the
+    estimator's, then the policy's.
+
+    Raises:
+        ContractError: two of them record something under one name.
+    """
+    values = {**before, **confidence.recorded(), **verdict.trace}
+    if len(values) < len(before) + 1 + len(confidence.signals) + len(verdict.trace):
+        own = {**confidence.recorded()}
+        twice = sorted({*before} & {*own, *verdict.trace} | {*own} & {*verdict.trace})
+        raise ContractError(
+            f"{twice[0]!r} is recorded twice in one step: a signal of the estimator, or a trace of "
+            "the policy or sampler, needs a name of its own."
+        )
+    return values
+
+
+__all__ = [
+    "Departure",
+    "Memories",
+    "commit",
+    "departures",
+    "leaving",
+    "observe",
+    "recorded",
+    "remember",
+    "terminate",
+]
