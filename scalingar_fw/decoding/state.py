@@ -200,8 +200,8 @@ class Proposal:
     """
 
     token: Tensor
-    parent: Tensor | None = None
-    trace: dict[str, Tensor] = field(factory=dict)
+    parent: Tensor | None = field(default=None, kw_only=True)
+    trace: dict[str, Tensor] = field(factory=dict, kw_only=True)
 
 
 @frozen(eq=False)

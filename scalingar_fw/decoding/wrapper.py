@@ -35,8 +35,8 @@ class Wrapper:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         base = next((b for b in BASES.values() if issubclass(cls, b)), None)
-        if base is None:
-            raise TypeError(f"{cls.__qualname__}: put the base class of its kind after Wrapper.")
+        if base is None:  # a mixin of a family of wrappers, which has no kind yet
+            return
         for name in questions(base):
             owner = next(c for c in cls.__mro__ if name in vars(c))
             if owner is base or owner is Component:

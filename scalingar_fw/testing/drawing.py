@@ -126,7 +126,7 @@ def branches_do_not_share_noise(kind: str, component: Any, case: Case) -> None:
         nonlocal pairs, equal
         if said.parent is None:
             return
-        wide = torch.softmax(inputs[0], -1).amax(-1) < 0.05
+        wide = torch.softmax(inputs[0].logits, -1).amax(-1) < 0.05
         first: dict[int, int] = {}
         for parent, token in zip(said.parent.tolist(), said.token.tolist(), strict=True):
             if parent in first and bool(wide[parent]):

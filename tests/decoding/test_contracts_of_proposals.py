@@ -25,6 +25,7 @@ from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.signals import Guided
 from scalingar_fw.decoding.state import Proposal
 from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
 from scalingar_fw.errors import ScalingarError
@@ -41,12 +42,12 @@ class ForkAll(Sampler):
         return torch.zeros(len(context.rows))
 
     def propose(
-        self, state: Tensor, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: Tensor, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, Tensor]:
         parent = torch.arange(len(state)).repeat_interleave(2)
-        token = torch.arange(len(parent)) % guided.shape[1]
+        token = torch.arange(len(parent)) % guided.logits.shape[1]
         total = state[parent] + token
-        return Proposal(token, torch.zeros(len(parent)), parent, {"total": total}), total
+        return Proposal(token, parent=parent, trace={"total": total}), total
 
 
 def test_a_samplers_memory_after_a_fork_is_the_childrens() -> None:
@@ -118,9 +119,9 @@ class KeepOne(Sampler):
     """The first row alone, from the first step on."""
 
     def propose(
-        self, state: None, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: None, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, None]:
-        return Proposal(torch.zeros(1, dtype=torch.int64), torch.zeros(1), torch.tensor([0])), None
+        return Proposal(torch.zeros(1, dtype=torch.int64), parent=torch.tensor([0])), None
 
 
 def test_a_row_that_is_dropped_before_its_first_token_comes_out_without_tokens() -> None:

@@ -10,4 +10,4 @@ def test_a_policy_promises_nothing_but_a_survivor_unless_it_says_more() -> None:
 
 
 def test_an_estimator_declares_no_range_unless_it_says_so() -> None:
-    assert ConfidenceEstimator.ranges == {}
+    assert ConfidenceEstimator().ranges == {}

@@ -31,7 +31,7 @@ from scalingar_fw.decoding.noise import EXTRA, Prompt, uniforms
 from scalingar_fw.decoding.recorder import Recorder
 from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory
 from scalingar_fw.decoding.sampling import Sampling, inverse_cdf, truncate
-from scalingar_fw.decoding.signals import Signals
+from scalingar_fw.decoding.signals import Guided, Signals
 from scalingar_fw.decoding.state import Chosen, Grid, Proposal
 from scalingar_fw.decoding.strategy import Multinomial, Strategy
 from scalingar_fw.decoding.timing import Clock
@@ -59,7 +59,7 @@ class Memory(ConfidenceEstimator):
         self, state: dict[str, Tensor], confidence: Confidence, chosen: Chosen, step: Step
     ) -> tuple[Confidence, dict[str, Tensor]]:
         total = state["sum"] + chosen.log_prob_guided
-        return evolve(confidence, extra={"sum": total}), {"sum": total, "ema": state["ema"]}
+        return evolve(confidence, signals={"sum": total}), {"sum": total, "ema": state["ema"]}
 
 
 @frozen
@@ -98,7 +98,7 @@ class Resampling(Sampler):
     key: int = 0
 
     def propose(
-        self, state: None, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: None, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, None]:
         rng = np.random.default_rng([self.key, step.index])
         parents: list[int] = []
@@ -106,9 +106,9 @@ class Resampling(Sampler):
             mine = np.flatnonzero(step.rows.prompt == prompt)
             parents += rng.choice(mine, size=rng.integers(1, 7)).tolist()
         parent = torch.tensor(rng.permutation(parents))
-        log_p = torch.log_softmax(truncate(guided, sampling), -1)[parent]
+        log_p = torch.log_softmax(truncate(guided.logits, sampling), -1)[parent]
         token = inverse_cdf(log_p.exp(), step.noise_for(parent))
-        return Proposal(token, log_p.gather(1, token[:, None])[:, 0], parent), None
+        return Proposal(token, parent=parent), None
 
 
 @frozen
@@ -118,12 +118,12 @@ class Shuffling(Sampler):
     key: int = 0
 
     def propose(
-        self, state: None, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: None, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, None]:
         plain, _ = Multinomial().propose(None, guided, confidence, step, sampling)
         order = np.random.default_rng([self.key, step.index]).permutation(len(step.rows))
         parent = torch.from_numpy(order)
-        return Proposal(plain.token[parent], plain.log_prob[parent], parent), None
+        return Proposal(plain.token[parent], parent=parent), None
 
 
 FREE = Strategy(confidence=Memory(), guidance=Wavering())  # no row looks at another one

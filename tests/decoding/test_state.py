@@ -24,6 +24,7 @@ from scalingar_fw.decoding.state import (
     prompt_field,
     take,
 )
+from scalingar_fw.errors import ScalingarError
 
 
 @frozen(eq=False)
@@ -130,12 +131,13 @@ def test_every_tensor_of_the_loops_state_says_on_which_axis_it_lies() -> None:
                 assert a.metadata.get("scalingar_axis") == "candidate", f"{cls.__name__}.{a.name}"
 
 
-def test_a_confidence_known_by_its_value_alone_is_neutral_elsewhere() -> None:
+def test_a_signal_that_an_estimator_does_not_have_is_absent() -> None:
     confidence = Confidence.of(torch.tensor([0.2, 0.9]), flagged=torch.tensor([True, False]))
-    assert confidence.intrinsic.tolist() == confidence.value.tolist()
-    assert confidence.drift.tolist() == [0.5, 0.5]
-    assert confidence.rebound.tolist() == [0.0, 0.0]
-    assert take(confidence, index(1)).extra["flagged"].tolist() == [False]
+    assert list(confidence.recorded()) == ["confidence", "flagged"]
+    assert confidence.signal("confidence") is confidence.value
+    assert take(confidence, index(1)).signals["flagged"].tolist() == [False]
+    with pytest.raises(ScalingarError):
+        confidence.signal("drift")
 
 
 def test_a_grid_counts_its_cells_and_has_some() -> None:

@@ -51,11 +51,11 @@ class CutLast(Termination):
 @frozen
 class ForkAtTwo(Sampler):
     def propose(self, state, guided, confidence, step, sampling):
-        token = guided.argmax(-1)
+        token = guided.logits.argmax(-1)
         if step.index != 2:
-            return Proposal(token, torch.zeros(len(token))), None
+            return Proposal(token), None
         parent = torch.tensor([0, 0, *range(2, len(token))])
-        return Proposal(token[parent], torch.zeros(len(token)), parent), None
+        return Proposal(token[parent], parent=parent), None
 
 
 STRATEGY = Strategy("odd", Odd(), termination=CutLast(), sampler=ForkAtTwo())

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from attrs import frozen
-from torch import Tensor
 
 from scalingar_fw.decoding.components import Sampler, Step, Termination, Verdict
 from scalingar_fw.decoding.confidence import Confidence
@@ -19,6 +18,7 @@ from scalingar_fw.decoding.memory_budget import Cost
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Decoded
 from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.signals import Guided
 from scalingar_fw.decoding.state import Proposal
 from scalingar_fw.decoding.strategy import Multinomial, Strategy
 from scalingar_plugins.models import tiny
@@ -68,13 +68,13 @@ class ForkOnce(Sampler):
     at: int = 5
 
     def propose(
-        self, state: None, guided: Tensor, confidence: Confidence, step: Step, sampling: Sampling
+        self, state: None, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, None]:
         proposal, _ = Multinomial().propose(None, guided, confidence, step, sampling)
         if step.index != self.at:
             return proposal, None
         parent = torch.arange(len(guided)).repeat_interleave(2)
-        return Proposal(proposal.token[parent], proposal.log_prob[parent], parent), None
+        return Proposal(proposal.token[parent], parent=parent), None
 
 
 def by_name(result: Decoded) -> dict[tuple[int, int], np.ndarray[Any, Any]]:

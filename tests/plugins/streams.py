@@ -97,13 +97,7 @@ def signals_of(cond: Tensor, uncond: Tensor) -> Signals:
 
 
 def quantities(confidence: Confidence) -> dict[str, Tensor]:
-    return {
-        "confidence": confidence.value,
-        "rebound": confidence.rebound,
-        "intrinsic": confidence.intrinsic,
-        "drift": confidence.drift,
-        **confidence.extra,
-    }
+    return confidence.recorded()
 
 
 Histories = dict[tuple[int, int], dict[str, list[Any]]]

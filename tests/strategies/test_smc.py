@@ -25,6 +25,7 @@ from scalingar_fw.decoding.state import Chosen, Grid
 from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import ReferenceModel
+from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.samplers.beam import BeamSampler
 from scalingar_plugins.samplers.confidence_beam import ConfidenceBeamSampler
 from scalingar_plugins.samplers.smc import SCHEMES, ParticleSampler, effective_size, resample
@@ -209,7 +210,7 @@ def test_a_prompts_particles_do_not_depend_on_its_company() -> None:
 
 
 def test_any_signal_of_the_estimator_can_be_the_potential() -> None:
-    strategy = evolve(smc(), confidence=Scripted(), sampler=ParticleSampler("drift"))
+    strategy = evolve(smc(), confidence=PromptDrift(), sampler=ParticleSampler("drift"))
     result = decode(MODEL, strategy, PROMPTS, n=3)
     assert "phi_drift" in result.trajectories[0].signals
     with pytest.raises(ScalingarError, match="Unknown signal of the confidence estimator 'drifd'"):

@@ -254,7 +254,7 @@ class Unclamped(Guidance):
     """Declares bounds and does not clamp."""
 
     def update(self, state, confidence, step):
-        return 1.0 + confidence.rebound, state
+        return 1.0 + confidence.signals["rebound"], state
 
     def bounds(self, sampling):
         return (1.0, 2.0)
@@ -265,7 +265,7 @@ class Infinite(Guidance):
     """Divides by the drift."""
 
     def update(self, state, confidence, step):
-        return 1.0 / confidence.drift, state
+        return 1.0 / confidence.signals["drift"], state
 
 
 @frozen
@@ -371,13 +371,14 @@ class SharedThreshold(Lowest):
 
 @frozen
 class Uniform(Sampler):
-    """Draws permitted tokens alike, and reports the model's probability."""
+    """Draws permitted tokens alike, and says that it draws from the model's distribution."""
 
     def propose(self, state, guided, confidence, step, sampling):
-        flat = torch.where(torch.isneginf(guided), guided, 0.0)
-        token = inverse_cdf(flat.softmax(-1), step.noise)
-        log_p = torch.log_softmax(guided, -1).gather(1, token[:, None])[:, 0]
-        return Proposal(token, log_p), state
+        flat = torch.where(torch.isneginf(guided.logits), guided.logits, 0.0)
+        return Proposal(inverse_cdf(flat.softmax(-1), step.noise)), state
+
+    def drawn_from(self, guided, sampling):
+        return guided.log_probs
 
 
 @frozen
@@ -385,8 +386,7 @@ class Forbidden(Sampler):
     """Forgets the mask."""
 
     def propose(self, state, guided, confidence, step, sampling):
-        token = (step.noise * guided.shape[1]).long()
-        return Proposal(token, torch.zeros(len(guided))), state
+        return Proposal((step.noise * guided.logits.shape[1]).long()), state
 
 
 @frozen
@@ -394,9 +394,9 @@ class GlobalDraw(Sampler):
     """torch.multinomial without a generator."""
 
     def propose(self, state, guided, confidence, step, sampling):
-        log_p = torch.log_softmax(truncate(guided, sampling), -1)
+        log_p = torch.log_softmax(truncate(guided.logits, sampling), -1)
         token = torch.multinomial(log_p.exp(), 1)
-        return Proposal(token[:, 0], log_p.gather(1, token)[:, 0]), state
+        return Proposal(token[:, 0]), state
 
 
 @frozen
@@ -410,9 +410,9 @@ class SharedNoise(Sampler):
             if not keep[mine].any():
                 keep[mine] = True
         parent = keep.nonzero()[:, 0].repeat_interleave(2)
-        log_p = torch.log_softmax(guided, -1)[parent]
+        log_p = guided.log_probs[parent]
         token = inverse_cdf(log_p.exp(), step.noise[parent])
-        return Proposal(token, log_p.gather(1, token[:, None])[:, 0], parent), state
+        return Proposal(token, parent=parent), state
 
 
 @frozen
@@ -426,7 +426,7 @@ class LosesPrompts(Sampler):
         if step.index == 0:
             return plain, state
         parent = (step.rows.group == 0).nonzero()[:, 0]
-        return Proposal(plain.token[parent], plain.log_prob[parent], parent), state
+        return Proposal(plain.token[parent], parent=parent), state
 
 
 # --- selectors, rewards, strategies ------------------------------------------------------------
@@ -497,9 +497,9 @@ class Doubles(Sampler):
         parent = torch.arange(len(guided))
         if len(parent) * 2 <= self.most * len(step.rows.live):
             parent = parent.repeat_interleave(2)
-        log_p = torch.log_softmax(guided, -1)[parent]
+        log_p = guided.log_probs[parent]
         token = inverse_cdf(log_p.exp(), step.noise_for(parent))
-        return Proposal(token, log_p.gather(1, token[:, None])[:, 0], parent), state
+        return Proposal(token, parent=parent), state
 
 
 #: Each mutant, and the check that is meant for its mistake.

@@ -107,7 +107,9 @@ class TableConfidence(ConfidenceEstimator[None]):
         return Confidence.of(self.values[step.index, rows]), None
 
 
-def simple_policies(confidence: ConfidenceEstimator[Any], recording: Recording) -> dict[str, Strategy]:
+def simple_policies(
+    confidence: ConfidenceEstimator[Any], recording: Recording
+) -> dict[str, Strategy]:
     """Halving and threshold policies on one confidence, under the name to type them by."""
     recorded = recording.strategy
     assert recorded is not None  # replay refuses it

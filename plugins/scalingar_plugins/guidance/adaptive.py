@@ -41,7 +41,7 @@ class AdaptiveGuidance(Guidance[GuidanceState]):
 
     Reads the signals "drift", "intrinsic" and "rebound". Where an estimator lacks one (paper does
     not specify): without D its term keeps alpha / 2, which is its mean under a normaliser that
-    centres D at 0.5; without I the volatility is that of C; without R nothing is subtracted.
+    centres D at 0.5; without I no volatility is added; without R nothing is subtracted.
     """
 
     alpha: float = param(
@@ -114,8 +114,10 @@ class AdaptiveGuidance(Guidance[GuidanceState]):
         signals, value = confidence.signals, confidence.value
         drift = signals["drift"] if "drift" in signals else torch.full_like(value, 0.5)
         scale = torch.sub(state.base, drift, alpha=alpha)
-        history = self._remember(state, signals.get("intrinsic", value).unsqueeze(1), step.index)
-        scale.add_(torch.var(history, -1, correction=0), alpha=beta)
+        history = None
+        if "intrinsic" in signals:
+            history = self._remember(state, signals["intrinsic"].unsqueeze(1), step.index)
+            scale.add_(torch.var(history, -1, correction=0), alpha=beta)
         if "rebound" in signals:
             scale.sub_(signals["rebound"], alpha=gamma)
         scale.clamp_(*state.bounds)

@@ -130,7 +130,7 @@ def search(
     if step.index == 0:
         parent = _spread(parent, rows, slots)
     moved = None if unchanged(parent, len(rows)) else parent
-    proposal = Proposal(token, moved, {"score": total.float()})
+    proposal = Proposal(token, parent=moved, trace={"score": total.float()})
     return proposal, Beams(total, teams, width, counts)
 
 

@@ -85,15 +85,7 @@ def test_token_confidence(
         total = entropy_weight + margin_weight
         a_h, a_m = entropy_weight / total, margin_weight / total
         u, s = slow.token_confidence(history["entropy"], history["margin"], a_h, a_m, rate)
-        none = [0.0] * len(u)
-        return {
-            "uncertainty": u,
-            "token_confidence": s,
-            "confidence": s,
-            "intrinsic": s,
-            "rebound": none,
-            "drift": [0.5] * len(u),
-        }
+        return {"uncertainty": u, "token_confidence": s, "confidence": s}
 
     compare(said, shown, expected, 2e-6)
 
@@ -146,7 +138,7 @@ def test_prompt_drift(company: Company, normalizer: Any, smoothing: float) -> No
 
     def expected(history: Any) -> dict[str, Any]:
         d = slow.drift(history["kl"], smoothing, normalizer)
-        return {"drift": d, "confidence": d, "intrinsic": d, "rebound": [0.0] * len(d)}
+        return {"drift": d, "confidence": d}
 
     compare(said, shown, expected, 2e-6)
 
@@ -187,10 +179,10 @@ def test_intrinsic_confidence(token_weight: float, block_weight: float) -> None:
         whole = slow.profile(history, GRID.rows, GRID.cols)
         share = token_weight / (token_weight + block_weight)
         s, b = whole["token_confidence"], whole["block_stability"]
-        return {"intrinsic": slow.intrinsic(s, b, share, 1 - share, 0.3)}
+        return {"confidence": slow.intrinsic(s, b, share, 1 - share, 0.3)}
 
     compare(said, shown, expected, 2e-6)
-    extras = set(next(iter(said.values()))) - {"confidence", "rebound", "intrinsic", "drift"}
+    extras = set(next(iter(said.values()))) - {"confidence"}
     assert extras == {
         *(["token_confidence", "uncertainty"] if token_weight else []),
         *(["block_stability"] if block_weight else []),
@@ -201,7 +193,7 @@ def test_intrinsic_confidence(token_weight: float, block_weight: float) -> None:
     ("intrinsic_weight", "drift_weight"), [(0.75, 0.25), (3.0, 1.0), (0.75, 0.0), (0.0, 0.25)]
 )
 def test_unified_confidence_and_its_rebound(intrinsic_weight: float, drift_weight: float) -> None:
-    """C_t and eq. 8; a channel with weight 0 says 0.5 and enters nothing."""
+    """C_t and eq. 8; a channel with weight 0 is absent and enters nothing."""
     made = UnifiedConfidence(
         intrinsic_weight=intrinsic_weight, drift_weight=drift_weight, rebound_eps=0.01
     )
@@ -210,18 +202,19 @@ def test_unified_confidence_and_its_rebound(intrinsic_weight: float, drift_weigh
 
     def expected(history: Any) -> dict[str, Any]:
         whole = slow.profile(history, GRID.rows, GRID.cols)
-        neutral = [0.5] * len(whole["drift"])
         share = intrinsic_weight / (intrinsic_weight + drift_weight)
         i, d = whole["intrinsic"], whole["drift"]
         c, r = slow.unified(i, d, share, 1 - share, 0.01)
         return {
             "confidence": c,
             "rebound": r,
-            "intrinsic": i if intrinsic_weight else neutral,
-            "drift": d if drift_weight else neutral,
+            **({"intrinsic": i} if intrinsic_weight else {}),
+            **({"drift": d} if drift_weight else {}),
         }
 
     compare(said, shown, expected, 4e-6)
+    named = set(next(iter(said.values())))
+    assert ("intrinsic" in named, "drift" in named) == (bool(intrinsic_weight), bool(drift_weight))
 
 
 def test_nothing_is_computed_for_a_part_that_is_switched_off() -> None:

@@ -23,11 +23,15 @@ from scalingar_plugins.guidance.adaptive import AdaptiveGuidance
 GRID = Grid(8, 9)
 
 
+def scalingar(value: Tensor, rebound: Tensor, intrinsic: Tensor, drift: Tensor) -> Confidence:
+    return Confidence.of(value, rebound=rebound, intrinsic=intrinsic, drift=drift)
+
+
 def confidences(seed: int, steps: int, rows: int, rise: float = 0.3) -> list[Confidence]:
     """Random S_t: I and D in [0, 1], rebounds from 0 up."""
     generator = torch.Generator().manual_seed(seed)
     c, r, i, d = torch.rand(4, steps, rows, generator=generator)
-    return [Confidence(c[t], rise * r[t], i[t], d[t]) for t in range(steps)]
+    return [scalingar(c[t], rise * r[t], i[t], d[t]) for t in range(steps)]
 
 
 def one_prompt(n: int) -> Rows:
@@ -51,9 +55,9 @@ def play(
 
 
 def expected(said: list[Confidence], row: int, base: float, **settings: Any) -> list[float]:
-    d = [float(c.drift[row]) for c in said]
-    i = [float(c.intrinsic[row]) for c in said]
-    r = [float(c.rebound[row]) for c in said]
+    d = [float(c.signals["drift"][row]) for c in said]
+    i = [float(c.signals["intrinsic"][row]) for c in said]
+    r = [float(c.signals["rebound"][row]) for c in said]
     return slow.scales(d, i, r, base, **settings)
 
 
@@ -81,7 +85,7 @@ def test_the_volatility_is_that_of_the_last_steps_only(window: int) -> None:
 def test_each_term_by_hand() -> None:
     """s_base = 2; D = 0.25, R = 0.5; I = 0.2 then 0.6, whose population variance is 0.04."""
     one = torch.ones(1)
-    said = [Confidence(one, 0.5 * one, x * one, 0.25 * one) for x in (0.2, 0.6)]
+    said = [scalingar(one, 0.5 * one, x * one, 0.25 * one) for x in (0.2, 0.6)]
     for gains, first, second in [
         ({"alpha": 0.3, "beta": 0.4, "gamma": 0.4}, 2 + 0.225 - 0.2, 2 + 0.225 + 0.016 - 0.2),
         ({"alpha": 0.3, "beta": 0.0, "gamma": 0.0}, 2.225, 2.225),

@@ -17,6 +17,7 @@ from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing import ReferenceModel
+from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.likelihood import EntropyConfidence
 from scalingar_plugins.guidance.schedules import (
     CosineGuidance,
@@ -86,7 +87,7 @@ def test_entropy_guidance_follows_the_entropy_within_its_bounds(
 
 
 def test_a_signal_that_the_estimator_does_not_give_is_named() -> None:
-    strategy = Strategy(guidance=EntropyGuidance(signal="drifd"))
+    strategy = Strategy(confidence=PromptDrift(), guidance=EntropyGuidance(signal="drifd"))
     with pytest.raises(ScalingarError, match="Did you mean 'drift'"):
         decode(MODEL, strategy, PROMPTS, n=1)
 

@@ -13,6 +13,7 @@ from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling, truncate
+from scalingar_fw.decoding.signals import Guided
 from scalingar_fw.decoding.state import Grid, Rows, take
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError
@@ -64,7 +65,7 @@ def test_a_copied_state_continues_identically_and_take_leaves_the_stream_alone()
     rows = Rows.of([0, 0, 0], [0, 1, 2], 1)
     context = Context(rows, Grid(2, 2), 8, SETTINGS, torch.device("cpu"))
     step = Step(0, 4, Grid(2, 2), rows, torch.zeros(3), (Prompt("a"),), (4,), (3,))
-    guided, confidence = torch.zeros(3, 8), Confidence.of(torch.zeros(3))
+    guided, confidence = Guided(torch.zeros(3, 8)), Confidence.of(torch.zeros(3))
     _, state = sampler.propose(sampler.init(context), guided, confidence, step, SETTINGS)
     kept = copy.deepcopy(state)
     later = evolve(step, index=1)

@@ -62,7 +62,7 @@ def play(
         names = list(zip(rows.prompt.tolist(), rows.candidate.tolist(), strict=True))
         value = torch.tensor([c[k][t] for k in names], dtype=torch.float32)
         risen = torch.tensor([0.0 if r is None else r[k][t] for k in names], dtype=torch.float32)
-        confidence = Confidence(value, risen, value, torch.full_like(value, 0.5))
+        confidence = Confidence.of(value, rebound=risen)
         verdict, state = policy.update(state, confidence, step_at(t, grid, rows))
         for name in ("threshold", "flagged", "recovered"):
             series = verdict.trace[name]

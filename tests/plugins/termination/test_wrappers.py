@@ -284,7 +284,7 @@ class Growing(Multinomial):
         if step.index != 2:
             return super().propose(state, guided, confidence, step, sampling)
         parent = torch.arange(len(step.rows)).repeat_interleave(2)
-        return Proposal(guided[parent].argmax(-1), torch.zeros(len(parent)), parent), state
+        return Proposal(guided.logits[parent].argmax(-1), parent=parent), state
 
 
 def test_a_sampler_that_adds_rows_unannounced_stops_the_decode() -> None:
