@@ -56,11 +56,11 @@ class Fork(Sampler):
     def propose(self, state, guided, confidence, step, sampling):
         import torch
 
-        token = guided.argmax(-1)
+        token = guided.logits.argmax(-1)
         if step.index != 3 or len(token) < 2:
-            return Proposal(token, torch.zeros(len(token))), None
+            return Proposal(token), None
         parent = torch.tensor([0, 0, *range(2, len(token))])
-        return Proposal(token[parent], torch.zeros(len(token)), parent), None
+        return Proposal(token[parent], parent=parent), None
 
 
 MODEL = ReferenceModel(grid=Grid(4, 6), preset=Sampling(guidance=1.5))

@@ -166,7 +166,7 @@ def test_what_cannot_be_built_says_why(registry):
     refused(lambda: build("confidence", "multinomial", registry), "Unknown confidence")
     refused(lambda: build("termination", "wrapper", registry), "'policy'")
     refused(lambda: build("termination", f"{__name__}:Inner", registry), "no termination")
-    refused(lambda: build("selector", Foreign, registry), "not a class")
+    refused(lambda: build("selector", Foreign, registry), "class Foreign(scalingar_fw.Selector)")
 
 
 def test_settings_that_cannot_be_read_are_refused(registry):

@@ -18,6 +18,7 @@ from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
 from scalingar_fw.errors import ContractError
 from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel
+from scalingar_plugins.confidence.drift import PromptDrift
 
 SPEC = importlib.util.spec_from_file_location(
     "scalingar_mutants", Path(__file__).with_name("mutants.py")
@@ -41,8 +42,8 @@ BROKEN = [
     (Strategy(confidence=mutants.NumpyNoise()), "NumpyNoise draws from .* numpy.random"),
     (Strategy(confidence=mutants.WrongAxis()), "WrongAxis: a per-candidate entry of its memory"),
     (
-        Strategy(confidence=mutants.Mean(), guidance=mutants.Infinite()),
-        None,  # D is 0.5 there: nothing is broken in this run
+        Strategy(confidence=PromptDrift(), guidance=mutants.Infinite()),
+        None,  # D is 0.5 at the start and never 0 here: nothing is broken in this run
     ),
     (Strategy(termination=mutants.Cutoff()), "Cutoff ended the last live candidate of prompt 0"),
     (Strategy(termination=mutants.Hasty()), "Hasty ended .* at step 0, but promises .* first 4"),
