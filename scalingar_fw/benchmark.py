@@ -26,14 +26,18 @@ class Item:
     """One entry of a split.
 
     `task`: overall accuracy is the unweighted mean over tasks. `cluster`: items that share it are
-    not independent, and intervals resample it whole. `replica`: distinguishes equal prompts; it
-    is added to the run's seed, so that they are different draws.
+    not independent, and intervals count it as one. `replica`: distinguishes equal prompts; it
+    is added to the run's seed, so that they are different draws. `held_out`: whether what the
+    prompt asks for was kept from the model's training (True), was trained on (False), or nobody
+    knows (None): comparisons show the two kinds apart, since a gain on the one says nothing of the
+    other. No part of a unit's key.
     """
 
     prompt: Prompt
     task: str
     cluster: str
     replica: int = 0
+    held_out: bool | None = None
 
 
 @runtime_checkable
@@ -42,6 +46,7 @@ class Benchmark(Protocol):
 
     Two attributes are optional: `judged_elsewhere`, a sentence for benchmarks whose `score` cannot
     judge (see there), and `scorer`, text that identifies what judges where that is configurable.
+    So is a method, `controls` (see `Controls`).
     """
 
     name: str
@@ -57,6 +62,45 @@ class Benchmark(Protocol):
         NaN where nobody here can judge: the image waits for an official evaluator.
         """
         ...
+
+
+@runtime_checkable
+class Controls(Protocol):
+    """What a benchmark may have beside `Benchmark`: crude numbers of an image to select by.
+
+    A strategy whose gain a crude rule reaches as well ("the image with the fewest objects") knows
+    nothing of the prompt. Comparisons hold every strategy against exact best-of-k by each of them.
+    """
+
+    def controls(
+        self, items: Sequence[Item], images: np.ndarray[Any, Any]
+    ) -> Mapping[str, Sequence[float]]:
+        """By name a number for each of `images [K, H, W, 3]` uint8, higher is preferred: such as
+        "fewest objects", minus the number of objects seen. Finite, and without looking at what the
+        item asks for."""
+        ...
+
+
+def controls_of(
+    benchmark: Benchmark, items: Sequence[Item], images: np.ndarray[Any, Any]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The benchmark's controls for `images [K, ...]`, `[K]` each; empty where it has none.
+
+    Raises:
+        ScalingarError: one has another length or is not finite; names it.
+    """
+    if not isinstance(benchmark, Controls) or not len(images):
+        return {}
+    out = {}
+    for name, values in benchmark.controls(items, images).items():
+        found = np.asarray(values, dtype=np.float64)
+        if found.shape != (len(images),) or not np.isfinite(found).all():
+            raise ScalingarError(
+                f"control {name!r} of benchmark {benchmark.name!r} has shape {found.shape} for "
+                f"{len(images)} images, or is not finite: report this to its plugin's author."
+            )
+        out[name] = found
+    return out
 
 
 @frozen

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from attrs import frozen
+from attrs import field, frozen
 
-from scalingar_fw.benchmark import Benchmark, Item
+from scalingar_fw.benchmark import Benchmark, Item, controls_of
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.loop import decode, to_images
 from scalingar_fw.decoding.result import Ledger, Trajectory
@@ -27,7 +27,8 @@ class ItemResult:
 
     `scores [n]`: NaN for a candidate that was not completed. `images [k, H, W, 3]` uint8: of the
     completed ones, in their order. `ledger` is of the batch that the item was decoded in. `index`:
-    the item's place in the benchmark's full split.
+    the item's place in the benchmark's full split. `controls`: the benchmark's crude numbers by
+    name, `[n]` and NaN like `scores`.
     """
 
     item: Item
@@ -37,6 +38,7 @@ class ItemResult:
     scores: np.ndarray[Any, Any]
     images: np.ndarray[Any, Any]
     ledger: Ledger
+    controls: Mapping[str, np.ndarray[Any, Any]] = field(factory=dict)
 
     @property
     def score(self) -> float:
@@ -98,10 +100,16 @@ def decode_items(
         decoded = time.perf_counter()
         scores = np.full(len(candidates), np.nan)
         scores[done] = benchmark.score([item] * len(done), images)
+        controls = {}
+        for name, values in controls_of(benchmark, [item] * len(done), images).items():
+            controls[name] = np.full(len(candidates), np.nan)
+            controls[name][done] = values
         seconds["image"] = seconds.get("image", 0.0) + decoded - start
         seconds["score"] = seconds.get("score", 0.0) + time.perf_counter() - decoded
         chosen = next(i for i, t in enumerate(candidates) if t is result.answer(number))
-        out.append(ItemResult(item, index, candidates, chosen, scores, images, result.ledger))
+        out.append(
+            ItemResult(item, index, candidates, chosen, scores, images, result.ledger, controls)
+        )
     return out
 
 

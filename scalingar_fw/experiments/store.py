@@ -30,7 +30,12 @@ from scalingar_fw.experiments.layout import (
     trouble,
 )
 from scalingar_fw.experiments.scores import read_scores, with_scores
-from scalingar_fw.experiments.tables import STEP_INDEX, candidate_schema, trajectories_of
+from scalingar_fw.experiments.tables import (
+    STEP_INDEX,
+    candidate_schema,
+    trajectories_of,
+    with_later_columns,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -217,7 +222,10 @@ class Store:
         """
         import pyarrow as pa
 
-        tables = [_labelled(self._table(u, CANDIDATES), u.label) for u in self.units(label)]
+        tables = [
+            _labelled(with_later_columns(self._table(u, CANDIDATES)), u.label)
+            for u in self.units(label)
+        ]
         if not tables:
             return candidate_schema().empty_table()
         order = [(c, "ascending") for c in ("strategy", "n", "seed", "item", "candidate")]

@@ -42,6 +42,8 @@ CANDIDATE_COLUMNS = {
     "confidence": "float32",
     "recoveries": "int32",
 }
+#: Columns behind the means that runs of 0.1 do not have: there they are null.
+LATER_COLUMNS = {"held_out": "bool", "controls": "numbers by name"}
 #: Means over a candidate's steps: column and recorded signal.
 MEANS = {
     "mean_log_prob_cond": "log_prob_cond",
@@ -68,7 +70,7 @@ def candidate_schema() -> pa.Schema:
     """The Arrow schema of `candidates.parquet`."""
     import pyarrow as pa
 
-    columns = {**CANDIDATE_COLUMNS, **{name: "float32" for name in MEANS}}
+    columns = {**CANDIDATE_COLUMNS, **{name: "float32" for name in MEANS}, **LATER_COLUMNS}
     return pa.schema([(name, _type(kind)) for name, kind in columns.items()])
 
 
@@ -109,9 +111,28 @@ def candidates_table(
                     "confidence": _known(t.final("confidence")),
                     "recoveries": _recoveries(t),
                     **{name: _mean(t, signal) for name, signal in MEANS.items()},
+                    "held_out": result.item.held_out,
+                    "controls": [
+                        (name, float(values[place]))
+                        for name, values in result.controls.items()
+                        if not math.isnan(values[place])
+                    ],
                 }
             )
     return pa.Table.from_pylist(rows, schema=candidate_schema())
+
+
+def with_later_columns(table: pa.Table) -> pa.Table:
+    """`table` with the columns that it lacks because an earlier version wrote it, null."""
+    import pyarrow as pa
+
+    schema = candidate_schema()
+    for name in LATER_COLUMNS:
+        if name not in table.column_names:
+            table = table.append_column(
+                schema.field(name), pa.nulls(len(table), schema.field(name).type)
+            )
+    return table
 
 
 def _known(value: float) -> float | None:
@@ -172,6 +193,8 @@ def _join(arrays: list[Any]) -> Any:
 def _type(kind: str) -> Any:
     import pyarrow as pa
 
+    if kind == "numbers by name":
+        return pa.map_(pa.string(), pa.float32())
     return pa.bool_() if kind == "bool" else pa.type_for_alias(kind)
 
 

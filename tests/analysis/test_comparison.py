@@ -130,6 +130,7 @@ def test_differences_are_paired_and_corrected_over_the_table():
         assert (row["low"], row["high"]) == (one.estimate.low, one.estimate.high)
         assert row["prompts_needed"] == one.prompts_needed(0.03)
     assert [r["p_holm"] for r in data["differences"]] == holm([e.p for e in expected])
+    assert data["family"]["tests"] == 2
 
 
 def test_an_items_seeds_are_averaged_and_not_taken_for_more_items():

@@ -8,12 +8,17 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scalingar_fw.cli.group import app_of, common_options
 from scalingar_fw.errors import ScalingarError
+
+if TYPE_CHECKING:
+    from scalingar_analysis.tables.arms import Arm
+    from scalingar_fw.benchmark import Item
+    from scalingar_fw.registry import Registry
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -100,7 +105,7 @@ def comparison(
     resolution: float = 0.03,
 ) -> dict[str, Any]:
     """The document behind all forms of output."""
-    from scalingar_analysis.tables.arms import load_arms
+    from scalingar_analysis.tables.arms import load_arms, with_held_out
     from scalingar_analysis.tables.comparison import compare as compared
     from scalingar_fw.config.serialization import build_strategy
     from scalingar_fw.errors import unknown_name
@@ -111,6 +116,7 @@ def comparison(
         if label not in labels:
             raise unknown_name("strategy in these runs", label, labels)
     kept = [a for a in arms if not wanted or a.label in wanted]
+    with_held_out(kept, known_items(kept, benchmark, chosen, registry))
     data = compared(
         kept,
         baselines=baselines,
@@ -119,6 +125,22 @@ def comparison(
         make=lambda described: build_strategy(described, registry),
     )
     return {"runs": [str(r) for r in runs], "benchmark": benchmark, "split": chosen, **data}
+
+
+def known_items(
+    arms: Sequence[Arm], benchmark: str, split: str, registry: Registry
+) -> Sequence[Item]:
+    """The split's items where a run did not record which are held out (0.1 did not) and the
+    benchmark is at hand; else none."""
+    from scalingar_fw.benchmark import make_benchmark
+
+    if all(c.held_out is not None for a in arms for c in a.cells.values()):
+        return ()
+    try:
+        options = arms[0].config.get("benchmark_options") or {}
+        return make_benchmark(registry, benchmark, options).items(split)
+    except ScalingarError:  # its plugin or its files are not here: nobody knows, then
+        return ()
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -20,6 +20,7 @@ from scalingar_fw.experiments.tables import MEANS
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scalingar_fw.benchmark import Item
     from scalingar_fw.experiments import Store, UnitRecord
 
 #: A cell of a comparison: an item of the split, under a seed.
@@ -34,8 +35,10 @@ SIGNALS = {"-" * (c == "mean_entropy") + c: c for c in ("confidence", *MEANS)}
 class Cell:
     """One item's candidates under one arm and seed.
 
-    `score`, `confidence`: of the answer, the latter NaN where none was recorded. `scores [K]`: NaN where a candidate was not completed. `signals`: by
-    name `[K]`, NaN where nothing was recorded. `ended`: candidates by status.
+    `score`, `confidence`: of the answer, the latter NaN where none was recorded. `scores [K]`: NaN
+    where a candidate was not completed. `signals`, `controls`: by name `[K]`, NaN where nothing was
+    recorded; controls are the benchmark's crude numbers (`scalingar_fw.benchmark.Controls`).
+    `ended`: candidates by status. `held_out`: whether what is asked for was kept from training.
     """
 
     prompt: str
@@ -49,6 +52,8 @@ class Cell:
     forks: int
     scores: Array
     signals: Mapping[str, Array]
+    controls: Mapping[str, Array] = field(factory=dict)
+    held_out: bool | None = None
 
 
 @define(eq=False)
@@ -94,7 +99,8 @@ def cells_of(table: pa.Table) -> dict[tuple[str, int], tuple[bool, dict[Key, Cel
     """
     names = [
         "strategy", "n", "seed", "item", "task", "cluster", "prompt", "candidate", "parent",
-        "tokens", "status", "chosen", "score", "oracle", "recoveries", *SIGNALS.values(),
+        "tokens", "status", "chosen", "score", "oracle", "recoveries", "held_out", "controls",
+        *SIGNALS.values(),
     ]  # fmt: skip
     columns = {name: table[name].to_pylist() for name in names}
     groups: dict[tuple[str, int, int, int], list[int]] = {}
@@ -128,6 +134,11 @@ def _cell(columns: Mapping[str, list[Any]], rows: Sequence[int]) -> Cell:
     for name, column in SIGNALS.items():
         sign = -1.0 if name.startswith("-") else 1.0
         signals[name] = sign * np.array([number(column, row) for row in rows])
+    seen = [dict(columns["controls"][row] or ()) for row in rows]
+    controls = {
+        name: np.array([known.get(name, math.nan) for known in seen])
+        for name in dict.fromkeys(name for known in seen for name in known)
+    }
     return Cell(
         prompt=columns["prompt"][first],
         task=columns["task"][first],
@@ -140,6 +151,8 @@ def _cell(columns: Mapping[str, list[Any]], rows: Sequence[int]) -> Cell:
         forks=sum(columns["parent"][row] is not None for row in rows),
         scores=np.array([number("score", row) for row in rows]),
         signals=signals,
+        controls=controls,
+        held_out=columns["held_out"][first],
     )
 
 
@@ -228,6 +241,16 @@ def merged(runs: Sequence[Sequence[Arm]]) -> list[Arm]:
         if (arm.label, arm.n) in clashing:
             arm.label = f"{arm.label} [{arm.source}]"
     return out
+
+
+def with_held_out(arms: Sequence[Arm], items: Sequence[Item]) -> None:
+    """Say of the cells of runs that did not record it whether they are held out, from the split's
+    items: where the item has the same prompt still."""
+    for arm in arms:
+        for (place, seed), cell in arm.cells.items():
+            known = cell.held_out is not None or place >= len(items)
+            if not known and items[place].prompt.label == cell.prompt:
+                arm.cells[place, seed] = evolve(cell, held_out=items[place].held_out)
 
 
 def _twins(one: Arm, other: Arm) -> bool:

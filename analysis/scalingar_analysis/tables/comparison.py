@@ -1,4 +1,11 @@
-"""`scalingar compare`: which strategy is better, at what cost, and is the difference real."""
+"""`scalingar compare`: which strategy is better, at what cost, and is the difference real.
+
+One family of tests is declared for a comparison, and Holm's correction is over all of it: every
+strategy against every baseline (`differences`), and every strategy against exact best-of-k by mean
+log-probability at its own tokens and at its own FLOPs (`best_of_k`). All other rows (other scores,
+single tasks, held-out and in-distribution items apart, baselines interpolated between measured n)
+describe: they have intervals and no p-value.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +17,26 @@ import numpy as np
 from scalingar_analysis.statistics.clusters import Groups
 from scalingar_analysis.statistics.intervals import estimate
 from scalingar_analysis.statistics.matched import Point, at_budget, pareto
-from scalingar_analysis.statistics.paired import Difference, holm
+from scalingar_analysis.statistics.paired import holm
 from scalingar_analysis.statistics.signal_quality import risk_coverage
 from scalingar_analysis.tables.arms import Arm
+from scalingar_analysis.tables.budget import best_of_k, one_sample, parts_of
 from scalingar_analysis.tables.costs import AXES, Cost, cost_of
 from scalingar_analysis.tables.frame import Frame
-from scalingar_analysis.tables.plain import interval, number
-from scalingar_analysis.tables.pools import gaps, ladders, widest_pools
+from scalingar_analysis.tables.plain import gap, interval, number
+from scalingar_analysis.tables.pools import families, gaps, ladders
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError, unknown_name
 
 #: Baselines where none is named, as far as they are there.
 BASELINES = ("base", "best-of-n")
+
+#: Which comparisons Holm's correction is over.
+FAMILY = (
+    "every strategy against every baseline, and against exact best-of-k by mean log-probability at "
+    "its own tokens and FLOPs"
+)
 
 
 def compare(
@@ -40,7 +54,8 @@ def compare(
         baselines: labels that the others are held against; `BASELINES` where none is given.
         level: coverage of every interval.
         resolution: half a width for which the number of prompts needed is stated.
-        make: a strategy from its description, for the oracle ladder; without it there is none.
+        make: a strategy from its description, for what needs complete pools (exact best-of-k, the
+            oracle ladder); without it there is none of that.
 
     Raises:
         ScalingarError: no cell in common, or an unknown baseline.
@@ -55,7 +70,13 @@ def compare(
     chosen = list(baselines) or [b for b in BASELINES if b in labels] or labels[:1]
     values = {id(a): frame.values(a) for a in arms}
     costs = {id(a): cost_of(a, frame.keys) for a in arms}
-    pools = [] if make is None else widest_pools(arms, frame.keys, make)
+    drawn = [] if make is None else families(arms, frame.keys, make)
+    pools = [f.widest for f in drawn]
+    differences = _differences(arms, chosen, frame, values, level, resolution)
+    budgets = best_of_k(arms, drawn, chosen, frame, values, costs, level)
+    tested = [row for row in [*differences, *budgets] if row["p"] is not None]
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = adjusted
     missing = [
         {"strategy": a.label, "n": a.n, "cells": len(frame.keys), "of": len(a.cells)}
         for a in arms
@@ -71,10 +92,13 @@ def compare(
         "baselines": chosen,
         "left_out": missing,
         "strategies": [_row(a, frame, values[id(a)], costs[id(a)], level) for a in arms],
-        "differences": _differences(arms, chosen, frame, values, level, resolution),
+        "one_sample": one_sample(drawn, frame, costs, level),
+        "family": {"members": FAMILY, "tests": len(tested)},
+        "differences": differences,
+        "best_of_k": budgets,
         "fronts": _fronts(arms, frame, values, costs),
         "matched": _matched(arms, chosen, frame, values, costs, level),
-        "ladders": ladders(pools, frame.keys, level),
+        "ladders": ladders(pools, frame, level),
         "gaps": gaps(arms, pools, frame, values, costs, level),
         "notes": _notes(arms, frame, missing, costs),
     }
@@ -94,6 +118,10 @@ def _row(arm: Arm, frame: Frame, values: Array, cost: Cost, level: float) -> dic
         "oracle": arm.oracle,
         "accuracy": interval(frame.estimate(values, level)),
         "tasks": tasks,
+        "parts": {
+            name: interval(frame.part(places).estimate(values[places], level))
+            for name, places in frame.parts.items()
+        },
         "risk_coverage": _risk(arm, frame),
         "tokens": cost.tokens,
         "images_of_tokens": cost.tokens / arm.total,
@@ -132,17 +160,6 @@ def baseline_for(arm: Arm, label: str, arms: Sequence[Arm]) -> Arm | None:
     return below[-1] if below else family[0]
 
 
-def _gap(d: Difference) -> dict[str, Any]:
-    change, low, high = map(number, d.relative)
-    return {
-        "difference": d.estimate.mean,
-        "low": number(d.estimate.low),
-        "high": number(d.estimate.high),
-        "relative": {"mean": change, "low": low, "high": high},
-        "p": d.p,
-    }
-
-
 def _differences(
     arms: Sequence[Arm],
     baselines: Sequence[str],
@@ -151,7 +168,7 @@ def _differences(
     level: float,
     resolution: float,
 ) -> list[dict[str, Any]]:
-    rows, p_values = [], []
+    rows = []
     for place, label in enumerate(baselines):
         for arm in arms:
             other = baseline_for(arm, label, arms)
@@ -160,20 +177,18 @@ def _differences(
             if arm.label in baselines[:place]:  # the same pair was there the other way round
                 continue
             found = frame.difference(values[id(arm)], values[id(other)], level)
-            p_values.append(found.p)
             rows.append(
                 {
                     "strategy": arm.label,
                     "n": arm.n,
                     "baseline": other.label,
                     "baseline_n": other.n,
-                    **_gap(found),
+                    **gap(found),
                     "resolution": number(found.resolution),
                     "prompts_needed": found.prompts_needed(resolution),
+                    "parts": parts_of(frame, values[id(arm)], values[id(other)], level),
                 }
             )
-    for row, adjusted in zip(rows, holm(p_values), strict=True):
-        row["p_holm"] = adjusted
     return rows
 
 
@@ -207,7 +222,7 @@ def _matched(
     level: float,
 ) -> list[dict[str, Any]]:
     """Each arm against the baselines' families at its own cost, where they have several widths."""
-    rows, p_values = [], []
+    rows = []
     for axis in AXES:
         for label in baselines:
             family = [a for a in arms if a.label == label and not a.oracle]
@@ -226,7 +241,6 @@ def _matched(
                 if there is None:
                     continue
                 found = frame.difference(values[id(arm)], there, level)
-                p_values.append(found.p)
                 rows.append(
                     {
                         "strategy": arm.label,
@@ -235,11 +249,11 @@ def _matched(
                         "budget": budget,
                         "baseline": label,
                         "baseline_accuracy": frame.estimate(there, level).mean,
-                        **_gap(found),
+                        **gap(found),
+                        "p": None,
+                        "parts": parts_of(frame, values[id(arm)], there, level),
                     }
                 )
-    for row, adjusted in zip(rows, holm(p_values), strict=True):
-        row["p_holm"] = adjusted
     return rows
 
 

@@ -16,12 +16,16 @@ from scalingar_fw.decoding.result import Array
 
 @frozen(eq=False)
 class Frame:
-    """The cells that all arms have, as items: `values(arm) [items]` means over seeds."""
+    """The cells that all arms have, as items: `values(arm) [items]` means over seeds.
+
+    `held_out`: of each item, None where nobody knows.
+    """
 
     keys: tuple[Key, ...]
     items: tuple[int, ...]
     tasks: tuple[str, ...]
     clusters: tuple[str, ...]
+    held_out: tuple[bool | None, ...] = ()
 
     @classmethod
     def of(cls, arms: Sequence[Arm]) -> Frame:
@@ -33,6 +37,28 @@ class Frame:
             tuple(items),
             tuple(some[i].task for i in items),
             tuple(some[i].cluster for i in items),
+            tuple(some[i].held_out for i in items),
+        )
+
+    @property
+    def parts(self) -> dict[str, Array]:
+        """Places of the held-out and of the in-distribution items, where there are both."""
+        kinds = {"held out": True, "in distribution": False}
+        out = {
+            name: np.flatnonzero([h is kind for h in self.held_out]) for name, kind in kinds.items()
+        }
+        return out if all(len(places) for places in out.values()) else {}
+
+    def part(self, places: Array) -> Frame:
+        """The same of these items alone."""
+        chosen = [int(i) for i in places]
+        kept = {self.items[i] for i in chosen}
+        return Frame(
+            tuple(key for key in self.keys if key[0] in kept),
+            tuple(self.items[i] for i in chosen),
+            tuple(self.tasks[i] for i in chosen),
+            tuple(self.clusters[i] for i in chosen),
+            tuple(self.held_out[i] for i in chosen),
         )
 
     def values(self, arm: Arm) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from attrs import frozen
 
 from scalingar_analysis.statistics.ladder import check_independent, ladder
 from scalingar_analysis.statistics.ratios import ratio
@@ -19,17 +20,33 @@ from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError
 
 
-def widest_pools(
+@frozen(eq=False)
+class Family:
+    """Arms that draw the same independent, complete candidates: they differ in n and selector."""
+
+    arms: tuple[Arm, ...]
+
+    @property
+    def widest(self) -> Arm:
+        """It serves all smaller n."""
+        return max(self.arms, key=lambda a: a.n)
+
+    @property
+    def plain(self) -> bool:
+        """Whether they are samples at a constant guidance, as one sample is."""
+        return self.widest.part("guidance") == "constant"
+
+
+def families(
     arms: Sequence[Arm], keys: Sequence[Key], make: Callable[[Mapping[str, Any]], Strategy]
-) -> list[Arm]:
-    """One arm for each way of drawing candidates: strategies that differ in their selector share a
-    pool, and the widest one serves all smaller n."""
+) -> list[Family]:
+    """The arms whose pools are complete, judged and independent, by their way of drawing."""
     from scalingar_fw.config.serialization import canonical
 
-    widest: dict[str, Arm] = {}
+    found: dict[str, list[Arm]] = {}
     for arm in arms:
         cells = [arm.cells[key] for key in keys]
-        if arm.n < 2 or not complete(cells) or not judged(cells):
+        if not complete(cells) or not judged(cells):
             continue
         try:
             check_independent(make(arm.strategy))
@@ -38,15 +55,20 @@ def widest_pools(
         drawn = {k: arm.strategy.get(k) for k in ("guidance", "sampler", "confidence")}
         if arm.part("guidance") == "constant":
             drawn.pop("confidence")  # nothing that follows from it reaches a token
-        name = canonical({**drawn, "model": arm.config.get("model_hash")})
-        if name not in widest or arm.n > widest[name].n:
-            widest[name] = arm
-    return list(widest.values())
+        found.setdefault(canonical({**drawn, "model": arm.config.get("model_hash")}), []).append(
+            arm
+        )
+    return [Family(tuple(own)) for own in found.values() if max(a.n for a in own) > 1]
 
 
-def ladders(pools: Sequence[Arm], keys: Sequence[Key], level: float) -> list[dict[str, Any]]:
-    """The oracle ladder of each pool."""
-    return [pool_of(arm, keys, level) for arm in pools]
+def ladders(pools: Sequence[Arm], frame: Frame, level: float) -> list[dict[str, Any]]:
+    """The oracle ladder of each pool, and of its held-out and in-distribution items apart."""
+    out = []
+    for arm in pools:
+        out.append({"part": None, **pool_of(arm, frame.keys, level)})
+        for name, places in frame.parts.items():
+            out.append({"part": name, **pool_of(arm, frame.part(places).keys, level)})
+    return out
 
 
 def gaps(
@@ -78,8 +100,6 @@ def gaps(
             continue
         best = frame.by_item(rungs.oracle_for(k))
         columns = np.stack([values[id(arm)], alone, best], axis=1)
-        found = ratio(columns, frame.groups, [1, -1, 0], [0, -1, 1], level=level)
-        share = dict(zip(("mean", "low", "high"), map(number, found), strict=True))
         rows.append(
             {
                 "strategy": arm.label,
@@ -89,10 +109,20 @@ def gaps(
                 "random": frame.estimate(alone, level).mean,
                 "oracle": frame.estimate(best, level).mean,
                 "accuracy": frame.estimate(values[id(arm)], level).mean,
-                "closed": share,
+                "closed": _closed(columns, frame, level),
+                "parts": {
+                    name: _closed(columns[places], frame.part(places), level)
+                    for name, places in frame.parts.items()
+                },
             }
         )
     return rows
+
+
+def _closed(columns: Array, frame: Frame, level: float) -> dict[str, float | None]:
+    """(accuracy - one sample) / (oracle - one sample), from `columns [items, 3]` of these."""
+    found = ratio(columns, frame.groups, [1, -1, 0], [0, -1, 1], level=level)
+    return dict(zip(("mean", "low", "high"), map(number, found), strict=True))
 
 
 def pool_of(arm: Arm, keys: Sequence[Key], level: float = 0.95) -> dict[str, Any]:

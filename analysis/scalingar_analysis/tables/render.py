@@ -54,7 +54,9 @@ def tables(data: Mapping[str, Any]) -> list[Table]:
     out = [
         _costs(data),
         _tasks(data),
+        _parts(data),
         _differences(data),
+        _best_of_k(data),
         _matched(data),
         _fronts(data),
         _gaps(data),
@@ -110,32 +112,81 @@ def _differences(data: Mapping[str, Any]) -> Table:
     rows = [
         [
             r["strategy"], str(r["n"]), _versus(r), ci({**r, "mean": r["difference"]}),
-            percent(r["relative"]), probability(r["p"]), probability(r["p_holm"]),
+            percent(r["relative"]), *_apart(r), probability(r["p"]), probability(r["p_holm"]),
             "-" if r["prompts_needed"] is None else str(r["prompts_needed"]),
         ]
         for r in data["differences"]
     ]  # fmt: skip
     columns = [
-        "strategy", "n", "against", f"difference [{_level(data)}]", "relative", "p", "p (Holm)",
+        "strategy", "n", "against", f"difference [{_level(data)}]", "relative",
+        *_part_names(data["differences"]), "p", f"p (Holm, {data['family']['tests']} tests)",
         f"prompts for ±{data['resolution']:g}",
     ]  # fmt: skip
     return "Paired differences, common random numbers", columns, rows
+
+
+def _part_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """ "held out", "in distribution"; none where the benchmark does not say which is which."""
+    return list(rows[0]["parts"]) if rows else []
+
+
+def _apart(row: Mapping[str, Any]) -> list[str]:
+    """The row's difference on each part."""
+    return [ci({**p, "mean": p["difference"]}) for p in row["parts"].values()]
+
+
+def _parts(data: Mapping[str, Any]) -> Table:
+    names = _part_names(data["strategies"])
+    if not names:
+        return "", [], []
+    rows = [
+        [f"one sample, mean of {r['pool']}", "1", *(ci(r["parts"][n]) for n in names)]
+        for r in data["one_sample"]
+    ]
+    rows += [
+        [_named(r), str(r["n"]), *(ci(r["parts"][n]) for n in names)] for r in data["strategies"]
+    ]
+    title = f"Accuracy [{_level(data)}] on items whose content was kept from training and on others"
+    return title, ["strategy", "n", *names], rows
+
+
+def _best_of_k(data: Mapping[str, Any]) -> Table:
+    rows = []
+    for r in data["best_of_k"]:
+        one = not r["score"]
+        rows.append(
+            [
+                r["strategy"],
+                str(r["n"]),
+                "-" if one else r["axis"],
+                "one sample" if one else f"best of {r['k']:.2f} by {r['score']}",
+                ci(r["baseline"]),
+                ci({**r, "mean": r["difference"]}),
+                percent(r["relative"]),
+                *_apart(r),
+                "" if r["p"] is None else probability(r["p_holm"]),
+            ]
+        )
+    columns = [
+        "strategy", "n", "equal", "exact best-of-k", "its accuracy",
+        f"difference [{_level(data)}]", "relative", *_part_names(data["best_of_k"]), "p (Holm)",
+    ]  # fmt: skip
+    return "Against exact best-of-k of plain samples at the same cost", columns, rows
 
 
 def _matched(data: Mapping[str, Any]) -> Table:
     rows = [
         [
             r["strategy"], str(r["n"]), f"{r['axis']}: {_budget(r)}", r["baseline"],
-            f"{r['baseline_accuracy']:.3f}", ci({**r, "mean": r["difference"]}),
-            probability(r["p"]), probability(r["p_holm"]),
+            f"{r['baseline_accuracy']:.3f}", ci({**r, "mean": r["difference"]}), *_apart(r),
         ]
         for r in data["matched"]
     ]  # fmt: skip
     columns = [
         "strategy", "n", "equal budget", "baseline", "baseline there",
-        f"difference [{_level(data)}]", "p", "p (Holm)",
+        f"difference [{_level(data)}]", *_part_names(data["matched"]),
     ]  # fmt: skip
-    return "At equal budgets, the baseline interpolated between its n", columns, rows
+    return "At equal budgets, the baseline interpolated between its measured n", columns, rows
 
 
 def _budget(row: Mapping[str, Any]) -> str:
@@ -155,10 +206,20 @@ def _gaps(data: Mapping[str, Any]) -> Table:
         [
             r["strategy"], str(r["n"]), f"{r['k']:.2f}", fixed(r["random"], 3),
             fixed(r["accuracy"], 3), fixed(r["oracle"], 3), ci(r["closed"], 2),
+            *(ci(p, 2) for p in r["parts"].values()),
         ]
         for r in data["gaps"]
     ]  # fmt: skip
-    columns = ["strategy", "n", "tokens / T", "one sample", "accuracy", "oracle there", "closed"]
+    columns = [
+        "strategy",
+        "n",
+        "tokens / T",
+        "one sample",
+        "accuracy",
+        "oracle there",
+        "closed",
+        *_part_names(data["gaps"]),
+    ]
     pool = data["gaps"][0]["pool"] if rows else ""
     title = f"From one sample to the oracle at a strategy's own budget, pass@k from {pool}"
     return title, columns, rows
@@ -178,6 +239,11 @@ def _risk(data: Mapping[str, Any]) -> Table:
     return "Risk-coverage: answers ranked by their own confidence", columns, rows
 
 
+def _pool(pool: Mapping[str, Any]) -> str:
+    part = f", {pool['part']}" if pool.get("part") else ""
+    return f"{pool['strategy']}, n={pool['n']}{part}"
+
+
 def ladder_table(pool: Mapping[str, Any]) -> Table:
     names = list(pool["rungs"][0]["selected"])
     rows = []
@@ -190,7 +256,7 @@ def ladder_table(pool: Mapping[str, Any]) -> Table:
         row = [str(rung["k"]), f"{pool['random']['mean']:.3f}", ci(rung["oracle"]), *cells]
         rows.append(row)
     title = (
-        f"Oracle ladder from {pool['pools']} complete pools of {pool['strategy']}, n={pool['n']}: "
+        f"Oracle ladder from {pool['pools']} complete pools of {_pool(pool)}: "
         "accuracy by what picks (selection efficiency); the oracle is no method"
     )
     return title, ["k", "random", "oracle", *names], rows
@@ -201,9 +267,7 @@ def _auroc(pool: Mapping[str, Any]) -> Table:
         [name, ci({**q, "mean": q["value"]}), str(q["used"]), str(q["dropped"])]
         for name, q in pool["auroc"].items()
     ]
-    title = (
-        f"Within-prompt AUROC at the last token (0.5 is chance): {pool['strategy']}, n={pool['n']}"
-    )
+    title = f"Within-prompt AUROC at the last token (0.5 is chance): {_pool(pool)}"
     return title, ["signal", "AUROC", "pools used", "one outcome, dropped"], rows
 
 

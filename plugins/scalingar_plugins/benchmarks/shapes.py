@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from scalingar_fw.benchmark import Item
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.errors import unknown_name
 from scalingar_plugins.models.shapes.prompts import SPLITS, split_items
+
+#: Tasks whose combinations are in every split: only the seeds differ from training.
+TRAINED = ("single_object", "counting")
 
 
 @frozen
@@ -28,7 +31,13 @@ class ShapesBenchmark:
         if split not in SPLITS:
             raise unknown_name("split of 'shapes'", split, SPLITS)
         return [
-            Item(Prompt(i.prompt), i.task, f"{i.task}: {i.combination}", i.seed_index)
+            Item(
+                Prompt(i.prompt),
+                i.task,
+                f"{i.task}: {i.combination}",
+                i.seed_index,
+                held_out=split != "train" and i.task not in TRAINED,
+            )
             for i in split_items(split)
         ]
 
@@ -37,3 +46,11 @@ class ShapesBenchmark:
 
         verdicts = judge_batch(images, [item.prompt.text for item in items])
         return [float(v.correct) for v in verdicts]
+
+    def controls(
+        self, items: Sequence[Item], images: np.ndarray[Any, Any]
+    ) -> Mapping[str, Sequence[float]]:
+        """How few objects the judge sees, whatever was asked for."""
+        from scalingar_plugins.models.shapes.judge import find_objects  # torch
+
+        return {"fewest objects": [-float(len(found)) for found in find_objects(images)]}
