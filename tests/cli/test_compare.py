@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from scalingar_analysis.tables.published import drawn, read
 from scalingar_fw.experiments.driver import run_sweep
 from scalingar_fw.experiments.sweep import make_sweep, parse_sweep
 from scalingar_fw.registry import load_registry
@@ -85,6 +86,32 @@ def test_files_hold_a_row_for_each_task(compare, run, tmp_path):
         assert row["strategy"] == same["strategy"]
         assert float(row["accuracy"]) == pytest.approx(same["accuracy"])
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_each_table_is_a_file_that_a_document_can_show(compare, run, tmp_path):
+    result = compare(run, "--tables", tmp_path / "results", "--baseline", "base", "--json")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    files = {p.stem: read(p) for p in (tmp_path / "results").glob("*.csv")}
+    assert set(files) == {
+        "accuracy", "tasks", "differences", "best_of_k", "gaps", "ladder", "auroc",
+    }  # fmt: skip
+    for file in files.values():
+        assert file.about["seeds"] == ["0"]
+        (weights,) = file.about["weights"]
+        assert weights == data["models"][0] and weights.startswith("toy_world/toy ")
+        (command,) = file.about["command"]
+        assert command == f"scalingar compare {run} --baseline base"
+        assert file.table().count("\n") == len(file.rows) + 1
+    for row, known in zip(files["differences"].rows, data["differences"], strict=True):
+        assert float(row["difference"]) == known["difference"]
+        assert float(row["p_holm"]) == known["p_holm"]
+    first = data["strategies"][0]
+    (base,) = (r for r in files["accuracy"].rows if r["strategy"] == "base")
+    assert float(base["accuracy"]) == first["accuracy"]["mean"]
+    document = tmp_path / "d.md"
+    document.write_text("<!-- table: results/best_of_k.csv -->\n", encoding="utf-8")
+    assert "mean_log_prob_cond" in drawn(document)
 
 
 def test_markdown_is_a_document(compare, run):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import secrets
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 @click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write a row for each task.")
+@click.option(
+    "--tables",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write each table as a CSV file that documents can be bound to.",
+)
 @click.option("--parquet", "parquet_file", type=_FILE, metavar="FILE", help="The same as Parquet.")
 @common_options
 @click.pass_context
@@ -69,6 +77,7 @@ def compare(
     as_json: bool,
     as_markdown: bool,
     csv_file: Path | None,
+    folder: Path | None,
     parquet_file: Path | None,
 ) -> None:
     """Compare the strategies of RUNs, folders of `scalingar bench`.
@@ -89,6 +98,13 @@ def compare(
         replace(csv_file, csv_text(rows).encode())
     if parquet_file is not None:
         replace(parquet_file, parquet_bytes(rows))
+    if folder is not None:
+        from scalingar_analysis.tables.export import export
+
+        options = [("--baseline", b) for b in baselines] + [("--strategy", w) for w in wanted]
+        options += [("--split", split)] if split is not None else []
+        words = [w for pair in options for w in pair]
+        export(folder, data, shlex.join(["scalingar", "compare", *map(str, runs), *words]))
     if as_json:
         click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
     else:
@@ -124,7 +140,11 @@ def comparison(
         resolution=resolution,
         make=lambda described: build_strategy(described, registry),
     )
-    return {"runs": [str(r) for r in runs], "benchmark": benchmark, "split": chosen, **data}
+    models = dict.fromkeys(
+        f"{a.config['model']} {a.config.get('model_hash') or 'without a hash'}" for a in kept
+    )
+    about = {"runs": [str(r) for r in runs], "benchmark": benchmark, "split": chosen}
+    return {**about, "models": list(models), **data}
 
 
 def known_items(
