@@ -20,7 +20,7 @@ The file begins with comment lines that say where its numbers come from and how 
 
 `show` lines are the columns in their order. An alternative after " or " is taken where a field of
 the one before is empty; where all are, the cell is empty. Beside Python's own formats there are
-`:p` (a probability, "< 0.001"), `:si` (FLOPs, "1.70 G") and `:+.1pct` (a share in per cent). `rows`
+`:p` (a probability: "< 0.001", which a field may say itself), `:si` (FLOPs, "1.70 G") and `:+.1pct` (a share in per cent). `rows`
 keeps the rows whose field has that value; several lines must all hold. `show NAME:` and `rows NAME:`
 belong to the view NAME of the file, which the comment asks for as `<!-- table: FILE NAME -->`.
 
@@ -124,7 +124,7 @@ class Published:
 
 
 def _formatted(path: Path, name: str, text: str, spec: str) -> str:
-    if not spec:
+    if not spec or (spec == "p" and text.startswith("<")):
         return text
     try:
         value = float(text)
