@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from scalingar_fw.errors import ContractError as ContractError
     from scalingar_fw.errors import PluginWarning as PluginWarning
     from scalingar_fw.errors import ScalingarError as ScalingarError
+    from scalingar_fw.generation.candidate import Candidate as Candidate
     from scalingar_fw.generation.generate import generate as generate
-    from scalingar_fw.generation.generation import Candidate as Candidate
     from scalingar_fw.generation.generation import Generation as Generation
+    from scalingar_fw.generation.request import GenerationRequest as GenerationRequest
     from scalingar_fw.generation.trace import Trace as Trace
     from scalingar_fw.generation.trace import read_trace as read_trace
     from scalingar_fw.hooks import make_hooks as make_hooks
@@ -65,7 +66,9 @@ _HOMES = {
     "hookspecs": ("hookimpl",),
     "decoding.loop": ("decode",),
     "decoding.noise": ("Prompt",),
-    "generation.generation": ("Candidate", "Generation"),
+    "generation.candidate": ("Candidate",),
+    "generation.generation": ("Generation",),
+    "generation.request": ("GenerationRequest",),
     "decoding.params": ("param", "part"),
     "decoding.components": (
         "Context",
@@ -99,6 +102,7 @@ __all__ = [
     "ContractError",
     "Decoded",
     "Generation",
+    "GenerationRequest",
     "Guidance",
     "Ledger",
     "ModelAdapter",

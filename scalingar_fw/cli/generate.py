@@ -132,26 +132,28 @@ def generate(
         reporter.phase("loading")
         share_cores()
         # torch is imported from here on
-        from scalingar_fw.config.run_config import read_settings
+        from scalingar_fw.config.keys import read_settings
         from scalingar_fw.files import check_target, new_folder
         from scalingar_fw.generation import run_folder
         from scalingar_fw.generation.plan import prepare
+        from scalingar_fw.generation.request import GenerationRequest, laid_over
 
         if out is not None:
             check_target(out, overwrite)
-        given = read_settings(config) if config is not None else {}
-        merge(given, flags, settings, options)
+        flags["settings"] = parse_set(settings) or None
+        flags["options"] = parse_options(options) or None
         if one:
-            given["prompts"] = [one]
+            flags["prompts"] = [one]
         elif prompts_file is not None:
             from scalingar_fw.cli.prompts import read_prompts
 
-            given["prompts"] = read_prompts(prompts_file)
+            flags["prompts"] = read_prompts(prompts_file)
+        given = laid_over(read_settings(config) if config is not None else {}, flags)
         if "prompts" not in given:
             raise click.UsageError(
                 "Missing PROMPT: give one, --prompts FILE, or a --config with it."
             )
-        plan = prepare(registry=registry, **given)
+        plan = prepare(GenerationRequest(**given), registry)
         folder = run_folder.default_folder(plan, prompts_file) if out is None else out
         with new_folder(folder, overwrite) as place:
             many = prompts_file is not None or len(plan.prompts) > 1
@@ -172,29 +174,6 @@ def share_cores() -> None:
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "1000"
-
-
-def merge(
-    options: dict[str, Any],
-    flags: dict[str, Any],
-    settings: tuple[str, ...],
-    loader: tuple[str, ...] = (),
-) -> None:
-    """Lay the flags that were given over a file's `options`."""
-    given = {k: v for k, v in flags.items() if v is not None}
-    if "model" in given:  # the file's weights are another model's
-        options.pop("weights", None)
-        options.pop("options", None)
-    if "model" in given or "weights" in given or loader:
-        options.pop("model_hash", None)
-    if "max_memory" in given:  # what the file holds followed from its own budget
-        options.pop("batch", None)
-        options.pop("passes", None)
-    options.update(given)
-    if settings:
-        options["settings"] = {**options.get("settings", {}), **parse_set(settings)}
-    if loader:
-        options["options"] = {**options.get("options", {}), **parse_options(loader)}
 
 
 def parse_set(pairs: tuple[str, ...]) -> dict[str, str]:

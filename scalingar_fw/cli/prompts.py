@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scalingar_fw.errors import ScalingarError
+from scalingar_fw.reading import read_text
 
 
 def read_prompts(path: Path) -> list[Any]:
@@ -16,10 +17,7 @@ def read_prompts(path: Path) -> list[Any]:
     has "prompt", may have "class_id" and "negative", and anything else in it is ignored, so that
     benchmarks' metadata files work as they are.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ScalingarError(f"{path} is not a text file in UTF-8: {error.reason}.") from error
+    text = read_text(path)
     # Not splitlines(): it also breaks at characters that a prompt may contain.
     lines = [line.strip() for line in text.replace("\r\n", "\n").split("\n")]
     is_json = path.suffix.lower() in (".jsonl", ".ndjson") or text.lstrip().startswith("{")

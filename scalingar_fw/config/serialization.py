@@ -6,7 +6,6 @@ of its attrs class and their rules say all there is to say.
 
 from __future__ import annotations
 
-import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -261,8 +260,3 @@ def scalar(text: str, rule: Rule) -> Any:
         except ValueError:
             continue
     return text  # refused by the parameter's own rule, in its own words
-
-
-def canonical(data: Any) -> str:
-    """Plain data as one line of JSON with sorted keys: what a hash is taken of."""
-    return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -8,6 +8,7 @@ configuration classes, so no field can fail to reach what it configures.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,6 +50,23 @@ class Rule:
             high = f"{self.lt:g})"
         return f"{low}, {high}"
 
+    def convert(self, value: Any) -> Any:
+        """A number as the rule's kind holds it; what is no such number is left for `check`.
+
+        2 and 2.0 are one setting, so they must not be two objects: what reaches torch (where an
+        integer scale makes an integer tensor) and what a run's identity is taken of is the kind's
+        own type. NumPy's scalars become Python's, -0.0 becomes 0.0, and a whole float is a whole
+        number.
+        """
+        if isinstance(value, (bool, str)) or not isinstance(value, numbers.Real):
+            return value
+        if self.kind is int:
+            whole = isinstance(value, numbers.Integral) or float(value).is_integer()
+            return int(value) if whole else value  # type: ignore[call-overload]
+        if self.kind is float:
+            return _to_float(value)
+        return value
+
     def check(self, name: str, value: Any) -> None:
         """Raise `ScalingarError` unless `value` obeys the rule."""
         if value is None and self.optional:
@@ -83,6 +101,13 @@ class Rule:
             raise ScalingarError(f"{name}={value!r} must {rule}: {self.doc}.")
 
 
+def _to_float(value: numbers.Real) -> float:
+    try:
+        return float(value) + 0.0
+    except OverflowError:  # an integer of hundreds of digits: `check` refuses what is not finite
+        return math.inf
+
+
 def _validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     attribute.metadata[PARAM].check(attribute.name, value)
 
@@ -108,7 +133,7 @@ def param(
         source: the equation or table it comes from, or "paper does not specify".
         ge, gt, le, lt: bounds; every number must also be finite.
         choices: the accepted values, in place of bounds.
-        kind: int, float, bool or str.
+        kind: int, float, bool or str. Numbers are converted to it: 2 and 2.0 are one setting.
         optional: whether None is accepted.
     """
     rule = Rule(
@@ -122,7 +147,9 @@ def param(
         kind=kind or (type(default) if default is not None else float),
         optional=optional or default is None,
     )
-    return attrs.field(default=default, validator=_validate, metadata={PARAM: rule})
+    return attrs.field(
+        default=default, converter=rule.convert, validator=_validate, metadata={PARAM: rule}
+    )
 
 
 def part(factory: Callable[[], Any], doc: str) -> Any:

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from scalingar_fw.config.serialization import canonical
+from scalingar_fw.config.identity import identity_of
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Trajectory
 from scalingar_fw.decoding.sampling import Sampling
@@ -87,8 +87,8 @@ class StoredPool:
 
 
 def strategy_content(strategy: Mapping[str, Any]) -> str:
-    """A described strategy without what is a label: equal text is the same method."""
-    return canonical({k: v for k, v in strategy.items() if k not in ("name", "default_n")})
+    """A described strategy's identity, labels left out: equal text is the same method."""
+    return identity_of({"strategy": strategy})
 
 
 def open_store(path: Path | str) -> Store:

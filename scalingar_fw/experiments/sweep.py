@@ -11,8 +11,9 @@ import yaml
 from attrs import field, frozen
 
 from scalingar_fw.benchmark import Benchmark, Item, make_benchmark
+from scalingar_fw.config.identity import RESULT_VERSION
 from scalingar_fw.config.loader_options import resolve_options
-from scalingar_fw.config.run_config import RESULT_VERSION, describe_sampling, load_yaml
+from scalingar_fw.config.run_config import describe_sampling
 from scalingar_fw.config.serialization import build, describe, scalar
 from scalingar_fw.config.settings import override
 from scalingar_fw.decoding.params import Rule, rules
@@ -23,6 +24,7 @@ from scalingar_fw.experiments.store_writer import IMAGES
 from scalingar_fw.experiments.unit import Unit, item_data
 from scalingar_fw.experiments.worker import Facts
 from scalingar_fw.generation.plan import find_model
+from scalingar_fw.reading import load_yaml, read_text
 from scalingar_fw.registry import Registry
 
 #: Seeds are stored as int64, and replicas are added to them.
@@ -203,11 +205,7 @@ def numbers(value: Any, where: str, rule: Rule) -> tuple[int, ...]:
 
 def read_sweep(path: Path) -> dict[str, Any]:
     """`parse_sweep` of a YAML file."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ScalingarError(f"{path} is not a text file in UTF-8: {error.reason}.") from error
-    return parse_sweep(load_yaml(text, str(path)), str(path))
+    return parse_sweep(load_yaml(read_text(path), str(path)), str(path))
 
 
 def parse_sweep(data: Any, where: str = "the sweep") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from scalingar_fw.benchmark import Item
-from scalingar_fw.config.serialization import canonical
+from scalingar_fw.config.identity import identity_of
 from scalingar_fw.decoding.noise import Prompt
 
 
@@ -24,11 +23,8 @@ class Unit:
 
     @cached_property
     def key(self) -> str:
-        """sha256 over the configuration, names of strategies and their default n left out."""
-        strategy = self.config["strategy"]
-        parts = {k: v for k, v in strategy.items() if k not in ("name", "default_n")}
-        relevant = {**self.config, "strategy": parts}
-        return hashlib.sha256(canonical(relevant).encode()).hexdigest()
+        """The unit's identity: of its configuration, labels of strategies left out."""
+        return identity_of(self.config)
 
     @property
     def items(self) -> list[tuple[int, Item]]:

@@ -88,7 +88,8 @@ class Worker:
 
     @cached_property
     def _loaded(self) -> tuple[str, Any, str]:
-        from scalingar_fw.generation.plan import identity, load_model
+        from scalingar_fw.config.identity import model_identity
+        from scalingar_fw.generation.plan import load_model
 
         setup = self.setup
         name, model = load_model(
@@ -99,7 +100,7 @@ class Worker:
             weights=setup.weights,
             options=setup.options,
         )
-        return name, model, identity(model, setup.options)
+        return name, model, model_identity(model, setup.options)
 
     @cached_property
     def benchmark(self) -> Any:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-import torch
-from attrs import evolve
+import attrs
+from attrs import Factory, evolve
 
 from scalingar_fw.decoding.checked import checked
-from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.loop import decode, to_images
 from scalingar_fw.decoding.memory_budget import is_out_of_memory, out_of_memory
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.strategy import Strategy
-from scalingar_fw.generation.generation import Candidate, Generation
+from scalingar_fw.generation.generation import Generation
 from scalingar_fw.generation.plan import Plan, prepare, single
+from scalingar_fw.generation.request import Asked, GenerationRequest
+from scalingar_fw.generation.run_folder import save_run
 from scalingar_fw.hooks import make_hooks
 from scalingar_fw.registry import Registry
 
@@ -82,115 +82,77 @@ def run_plan(
                 load_seconds=plan.load_seconds,
                 hooks=hooks,
                 pixels={chosen: answers[place]},
+                saver=save_run,
             )
 
 
-class Options(TypedDict, total=False):
-    """The keyword arguments of `generate`."""
-
-    model: str | ModelAdapter
-    strategy: str | Mapping[str, Any] | Strategy
-    n: int | None
-    seed: int
-    guidance: float | None
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-    device: str | torch.device
-    dtype: str | torch.dtype
-    observers: Sequence[object]
-    settings: Mapping[str, Any] | None
-    weights: str | Path | None
-    options: Mapping[str, Any] | None
-    model_hash: str | None
-    batch: int | None
-    max_memory: str | int | None
-    passes: int | None
-    registry: Registry | None
-    check: bool
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@overload
-def generate(prompt: str | Prompt, **options: Unpack[Options]) -> Generation: ...
+def _showing_what_may_be_asked(function: F) -> F:
+    """Let `help` and completion see a request's arguments, which are written down once."""
+    own = inspect.signature(function).parameters.values()
+    asked = [
+        inspect.Parameter(
+            a.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None if isinstance(a.default, Factory) else a.default,  # type: ignore[arg-type]
+            annotation=a.type,
+        )
+        for a in attrs.fields(GenerationRequest)
+        if a.name != "prompts"
+    ]
+    shown = [p for p in own if p.kind is not p.VAR_KEYWORD]
+    signature = inspect.Signature([shown[0], *asked, *shown[1:]], return_annotation="Generation")
+    function.__dict__["__signature__"] = signature
+    return function
+
+
 @overload
 def generate(
-    prompt: list[str] | list[Prompt] | tuple[str | Prompt, ...], **options: Unpack[Options]
+    prompt: str | Prompt | Mapping[str, Any],
+    *,
+    observers: Sequence[object] = (),
+    registry: Registry | None = None,
+    check: bool = False,
+    **asked: Unpack[Asked],
+) -> Generation: ...
+@overload
+def generate(
+    prompt: list[str] | list[Prompt] | tuple[str | Prompt, ...],
+    *,
+    observers: Sequence[object] = (),
+    registry: Registry | None = None,
+    check: bool = False,
+    **asked: Unpack[Asked],
 ) -> list[Generation]: ...
+@_showing_what_may_be_asked
 def generate(
     prompt: Any,
     *,
-    model: str | ModelAdapter = "shapes",
-    strategy: str | Mapping[str, Any] | Strategy = "scalingar",
-    n: int | None = None,
-    seed: int = 0,
-    guidance: float | None = None,
-    temperature: float | None = None,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    device: str | torch.device = "auto",
-    dtype: str | torch.dtype = "auto",
     observers: Sequence[object] = (),
-    settings: Mapping[str, Any] | None = None,
-    weights: str | Path | None = None,
-    options: Mapping[str, Any] | None = None,
-    model_hash: str | None = None,
-    batch: int | None = None,
-    max_memory: str | int | None = None,
-    passes: int | None = None,
     registry: Registry | None = None,
     check: bool = False,
+    **asked: Unpack[Asked],
 ) -> Generation | list[Generation]:
     """Decode `n` candidates for a prompt and choose one; a list of prompts gives a list.
 
     Args:
-        prompt: text, a `Prompt`, or a list of them (decoded together, `batch` at a time).
-        model: a registered name, `"module:load"`, or an adapter.
-        strategy: a registered name, a mapping as in `config.yaml`, or a `Strategy`.
-        n: candidates; the strategy's own number where None.
-        seed: keys all randomness, together with each prompt's content.
-        guidance, temperature, top_k, top_p: the model's preset where None.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto" (the model's choice), "float32", "bfloat16", "float16".
+        prompt: text, a `Prompt`, a mapping `{text, class_id, negative}`, or a list of them
+            (decoded together, `batch` at a time).
         observers: objects with event methods (`on_token`, ...); they watch and change nothing.
-        settings: dotted settings of the strategy, `{"termination.quantile": 0.2}`.
-        weights: the model's weights, where it takes any.
-        options: of the model's loader, `{"scripted_decoder": "decoder.jit"}`.
-        model_hash: the fingerprint that the weights must have.
-        batch: prompts that share a forward batch; by n and the model's size where None.
-        max_memory: for the candidates of a batch, beside the weights: "8GiB" or bytes. `batch` and
-            `passes` follow from it; a strategy that compares candidates is refused where they do
-            not fit together.
-        passes: decode each prompt's candidates in so many parts, one after the other.
         registry: what names mean; the installed plugins where None.
         check: hold every component to its contract at every step, at twice its cost.
+        asked: model, strategy, n, seed, guidance and all else that `GenerationRequest` describes;
+            None is what the model, the strategy or the machine decides.
 
     Raises:
         ScalingarError: bad input; the message says what to type instead.
         ContractError: a component broke its contract (all of them are found with `check`).
     """
-    plan = prepare(
-        prompt,
-        model=model,
-        strategy=strategy,
-        n=n,
-        seed=seed,
-        guidance=guidance,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        device=device,
-        dtype=dtype,
-        settings=settings,
-        weights=weights,
-        options=options,
-        model_hash=model_hash,
-        batch=batch,
-        max_memory=max_memory,
-        passes=passes,
-        registry=registry,
-    )
-    results = list(run_plan(plan, observers, check))
+    request = GenerationRequest.of(prompt, **asked)
+    results = list(run_plan(prepare(request, registry), observers, check))
     return results[0] if isinstance(prompt, (str, Prompt, Mapping)) else results
 
 
-__all__ = ["Candidate", "Generation", "Options", "Plan", "generate", "prepare", "run_plan"]
+__all__ = ["generate", "run_plan"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ from scalingar_fw.config.run_config import RunConfig
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.loop import to_images
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.result import Array, Decoded, Ledger, Status, Trajectory
+from scalingar_fw.decoding.result import Array, Decoded, Ledger
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.generation.candidate import Candidate
+from scalingar_fw.generation.pictures import png_bytes
 from scalingar_fw.generation.trace import Trace, without_clock
 from scalingar_fw.registry import Registry
 
@@ -24,66 +27,13 @@ if TYPE_CHECKING:
 
 
 @frozen(eq=False)
-class Candidate:
-    """One of the images that were decoded for a prompt; its pixels are made when first read."""
-
-    trajectory: Trajectory
-    place: int
-    generation: Generation = field(repr=False)
-
-    @property
-    def id(self) -> int:
-        return self.trajectory.candidate
-
-    @property
-    def status(self) -> Status:
-        return self.trajectory.status
-
-    @property
-    def reason(self) -> str:
-        """How it ended, as a sentence."""
-        return self.trajectory.reason
-
-    @property
-    def tokens(self) -> Array:
-        """`[L]` int64; L < T where it was ended early."""
-        return self.trajectory.tokens
-
-    @property
-    def signals(self) -> Mapping[str, Array]:
-        """What was recorded at each token, `[L]` float32 by name."""
-        return self.trajectory.signals
-
-    @property
-    def completed(self) -> bool:
-        return self.trajectory.completed
-
-    @property
-    def confidence(self) -> float:
-        """The last confidence."""
-        return self.trajectory.final("confidence")
-
-    @property
-    def chosen(self) -> bool:
-        return self.place == self.generation.decoded.chosen[0]
-
-    @property
-    def pixels(self) -> Array:
-        """`[H, W, 3]` uint8; cells that were never decoded are filled up with token 0."""
-        return self.generation.pixels_of(self.place)
-
-    @property
-    def image(self) -> Image:
-        return _to_pil(self.pixels)
-
-
-@frozen(eq=False)
 class Generation:
     """What `generate` gives for a prompt: the answer, all candidates, the cost, the trace.
 
     `run`: the configuration of the call as a whole; `config`: of this prompt alone. They differ
     where several prompts were decoded together. `ledger` is that of the forward batch which this
-    prompt shared with `batch_prompts - 1` others; `tokens` are its own.
+    prompt shared with `batch_prompts - 1` others; `tokens` are its own. `saver`: what `save` calls;
+    `generate` gives it, since run folders are built on this class and not the other way round.
     """
 
     prompt: Prompt
@@ -93,6 +43,7 @@ class Generation:
     model: ModelAdapter = field(repr=False)
     strategy: Strategy = field(repr=False)
     registry: Registry = field(repr=False)
+    _saver: Callable[[Generation, Path, bool], Path] = field(repr=False)
     index: int = 0
     batch_place: int = 0
     batch_prompts: int = 1
@@ -103,7 +54,11 @@ class Generation:
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """Every candidate, by id: completed, pruned and dropped ones."""
-        return tuple(Candidate(t, i, self) for i, t in enumerate(self.decoded.trajectories))
+        answer = self.decoded.chosen[0]
+        return tuple(
+            Candidate(t, i, i == answer, functools.partial(self.pixels_of, i))
+            for i, t in enumerate(self.decoded.trajectories)
+        )
 
     @property
     def answer(self) -> Candidate:
@@ -160,13 +115,7 @@ class Generation:
 
     def save(self, folder: str | Path, overwrite: bool = False) -> Path:
         """Write image, plots, trace, `run.json` and `config.yaml`; whole or not at all."""
-        from scalingar_fw.files import new_folder
-        from scalingar_fw.generation.run_folder import write_run
-
-        folder = Path(folder)
-        with new_folder(folder, overwrite) as place:
-            write_run(self, place)
-        return folder
+        return self._saver(self, Path(folder), overwrite)
 
     def plot(self, artefact: str = "dynamics.png") -> Image:
         """A registered artefact as an image: "dynamics.png", "candidates.png", or a plugin's."""
@@ -182,12 +131,7 @@ class Generation:
 
     def _repr_png_(self) -> bytes:
         """Notebooks show the answer."""
-        from scalingar_fw.generation.run_folder import png_bytes
-
         return png_bytes(self.pixels)
 
 
-def _to_pil(pixels: Array) -> Image:
-    import PIL.Image
-
-    return PIL.Image.fromarray(pixels)
+__all__ = ["Generation"]

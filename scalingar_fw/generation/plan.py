@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from scalingar_fw.config.device import dtype_name, resolve_device, resolve_dtype
+from scalingar_fw.config.identity import model_identity
 from scalingar_fw.config.loader_options import resolve_options
-from scalingar_fw.config.run_config import RunConfig, canonical, check_number, to_prompt
-from scalingar_fw.config.serialization import build, describe, import_named
-from scalingar_fw.config.settings import override
+from scalingar_fw.config.run_config import RunConfig
+from scalingar_fw.config.serialization import describe, import_named
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.loop import check
-from scalingar_fw.decoding.memory_budget import parse_bytes, passes_within, prompts_within
-from scalingar_fw.decoding.noise import Prompt, check_seed
-from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.decoding.memory_budget import passes_within, prompts_within
+from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError
+from scalingar_fw.generation.request import GenerationRequest
 from scalingar_fw.registry import Registry, default_registry
 
 #: Candidates and bytes of caches that one forward batch holds at most, unless `batch` says more.
@@ -48,105 +47,82 @@ class Plan:
         return self.config.prompts
 
 
-def prepare(
-    prompts: Any,
-    *,
-    model: str | ModelAdapter = "shapes",
-    strategy: str | Mapping[str, Any] | Strategy = "scalingar",
-    n: int | None = None,
-    seed: int = 0,
-    guidance: float | None = None,
-    temperature: float | None = None,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    device: str | torch.device = "auto",
-    dtype: str | torch.dtype = "auto",
-    settings: Mapping[str, Any] | None = None,
-    weights: str | Path | None = None,
-    options: Mapping[str, Any] | None = None,
-    model_hash: str | None = None,
-    batch: int | None = None,
-    max_memory: str | int | None = None,
-    passes: int | None = None,
-    registry: Registry | None = None,
-) -> Plan:
-    """Resolve what `generate` was asked for (its docstring describes the arguments).
+def prepare(request: GenerationRequest, registry: Registry | None = None) -> Plan:
+    """Resolve a request: names to objects, None to numbers, prompts to batches.
 
     The cheap checks come first: a typing error must not wait for a model to load.
+
+    Raises:
+        ScalingarError: something is unknown, cannot be loaded, or does not fit together.
     """
     registry = default_registry() if registry is None else registry
-    wanted = _prompts(prompts)
-    built: Strategy = build("strategy", strategy, registry)
-    built = override(built, settings or {}, registry)
-    n = built.default_n if n is None else n
-    check_number("n", n)
-    check_seed(seed)
-    for what, value in (("batch", batch), ("passes", passes)):
-        if value is not None:
-            check_number(what, value)
-    budget = None if max_memory is None else parse_bytes(max_memory)
-    if budget is not None and passes is not None:
-        raise ScalingarError("Give max_memory or passes, not both: passes follow from a budget.")
-    chosen = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-    given: dict[str, Any] = {k: v for k, v in chosen.items() if v is not None}
-    Sampling(**given)
+    prompts = request.prompts
+    strategy = request.build_strategy(registry)
+    n = strategy.default_n if request.n is None else request.n
 
     start = time.perf_counter()
-    name, load = find_model(model, registry)
-    options = resolve_options(name, load, options or {}) if callable(load) else options or {}
-    adapter = load_adapter(name, load, device=device, dtype=dtype, weights=weights, options=options)
-    seconds = time.perf_counter() - start
-    fingerprint = identity(adapter, options)
-    if model_hash is not None and model_hash != fingerprint:
-        raise ScalingarError(
-            f"model_hash: the configuration was made with weights {model_hash[:12]}..., but "
-            f"{name!r} has {fingerprint[:12]}...: leave model_hash out to run with other weights."
-        )
-    sampling = evolve(adapter.preset, **given)
-    check(adapter, sampling, wanted, n)
-    if batch is None:
-        batch = max(1, min(BATCH_ROWS // n, len(wanted)))
-        if budget is None:
-            batch = max(1, min(batch, BATCH_BYTES // max(1, n * adapter.row_bytes())))
-        else:
-            batch = prompts_within(adapter, built, n=n, prompts=batch, max_memory=budget)
-    split = passes_within(
-        adapter,
-        built,
-        n=n,
-        prompts=min(batch, len(wanted)),
-        max_memory=budget,
-        passes=passes or 1,
+    name, load = find_model(request.model, registry)
+    options = resolve_options(name, load, request.options) if callable(load) else request.options
+    adapter = load_adapter(
+        name,
+        load,
+        device=request.device,
+        dtype=request.dtype,
+        weights=request.weights,
+        options=options,
     )
-    for first in range(0, len(wanted), batch):
-        if len(wanted) > batch:  # a word nobody knows in line 500 must not cost 499 images
-            adapter.encode(wanted[first : first + batch])
+    seconds = time.perf_counter() - start
+    fingerprint = model_identity(adapter, options)
+    if request.model_hash is not None and request.model_hash != fingerprint:
+        raise ScalingarError(
+            f"model_hash: the configuration was made with weights {request.model_hash[:12]}..., "
+            f"but {name!r} has {fingerprint[:12]}...: leave model_hash out to run with other "
+            "weights."
+        )
+    sampling = request.sampling(adapter.preset)
+    check(adapter, sampling, prompts, n)
+    batch, passes = _split(request, adapter, strategy, n)
+    for first in range(0, len(prompts), batch):
+        if len(prompts) > batch:  # a word nobody knows in line 500 must not cost 499 images
+            adapter.encode(prompts[first : first + batch])
     config = RunConfig(
         model=name,
-        strategy=describe(built, registry, full=True),
-        prompts=wanted,
+        strategy=describe(strategy, registry, full=True),
+        prompts=prompts,
         n=n,
-        seed=seed,
+        seed=request.seed,
         sampling=sampling,
         device=str(adapter.device),
         dtype=dtype_name(adapter.dtype),
         batch=batch,
-        passes=len(split),
+        passes=passes,
         options=options,
-        weights=None if weights is None else str(Path(weights).resolve()),
+        weights=None if request.weights is None else str(Path(request.weights).resolve()),
         model_hash=fingerprint,
     )
-    return Plan(config, adapter, built, registry, seconds)
+    return Plan(config, adapter, strategy, registry, seconds)
 
 
-def _prompts(prompts: Any) -> tuple[Prompt, ...]:
-    if isinstance(prompts, (str, Prompt, Mapping)):
-        return (to_prompt(prompts),)
-    if not isinstance(prompts, Sequence) or not prompts:
-        raise ScalingarError(
-            f"prompt={prompts!r} must be text, or a list with at least one prompt."
-        )
-    return tuple(to_prompt(p) for p in prompts)
+def _split(
+    request: GenerationRequest, adapter: ModelAdapter, strategy: Strategy, n: int
+) -> tuple[int, int]:
+    """Prompts of a forward batch, and the parts in which their candidates are decoded."""
+    wanted, budget, batch = len(request.prompts), request.max_memory, request.batch
+    if batch is None:
+        batch = max(1, min(BATCH_ROWS // n, wanted))
+        if budget is None:
+            batch = max(1, min(batch, BATCH_BYTES // max(1, n * adapter.row_bytes())))
+        else:
+            batch = prompts_within(adapter, strategy, n=n, prompts=batch, max_memory=budget)
+    parts = passes_within(
+        adapter,
+        strategy,
+        n=n,
+        prompts=min(batch, wanted),
+        max_memory=budget,
+        passes=request.passes or 1,
+    )
+    return batch, len(parts)
 
 
 def load_model(
@@ -219,19 +195,6 @@ def load_adapter(
             raise
         raise ScalingarError(f"model {name!r} could not be loaded: {error}") from error
     return _checked(adapter, name)
-
-
-def identity(adapter: ModelAdapter, options: Mapping[str, Any]) -> str:
-    """A hash of the weights and of what a loader's options change.
-
-    An adapter with `settings` hashes what its options resolved to (see
-    `ModelAdapter.fingerprint`), so that naming a folder differently changes nothing. Of another
-    one nothing is known: all its options count.
-    """
-    fingerprint = adapter.fingerprint()
-    if not options or hasattr(adapter, "settings"):
-        return fingerprint
-    return hashlib.sha256(canonical([fingerprint, options]).encode()).hexdigest()
 
 
 def _ready(model: Any, device: Any, dtype: Any, more: Any) -> None:

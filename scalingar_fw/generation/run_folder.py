@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import errno
-import io
 import math
 import platform
 import shutil
@@ -17,29 +16,21 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict
 
 from scalingar_fw.config.run_config import describe_sampling
-from scalingar_fw.decoding.result import Array, Status
+from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.strategy import NeverTerminate, NoConfidence
 from scalingar_fw.errors import PluginWarning
-from scalingar_fw.files import slug, write_json
+from scalingar_fw.files import new_folder, slug, write_json
+from scalingar_fw.generation.generation import Generation
+from scalingar_fw.generation.pictures import png_bytes
+from scalingar_fw.generation.plan import Plan
 from scalingar_fw.generation.trace import library_versions
 
 if TYPE_CHECKING:
-    from scalingar_fw.generation.generate import Generation
-    from scalingar_fw.generation.plan import Plan
     from scalingar_fw.registry import Entry
 
 #: Version of `run.json` and `index.json`.
 SCHEMA = 1
 _RESERVED = ("image.png", "run.json", "config.yaml", "trace")
-
-
-def png_bytes(pixels: Array) -> bytes:
-    """A PNG without any metadata: equal pixels give equal bytes."""
-    import PIL.Image
-
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def number(value: float) -> float | None:
@@ -167,6 +158,13 @@ def write_run(
     data["files"] = files
     write_json(place / "run.json", data)
     return data
+
+
+def save_run(run: Generation, folder: Path, overwrite: bool = False) -> Path:
+    """Write one prompt's run as `folder`, whole or not at all; the folder."""
+    with new_folder(folder, overwrite) as place:
+        write_run(run, place)
+    return folder
 
 
 def write_artefacts(run: Generation, place: Path) -> Iterator[str]:

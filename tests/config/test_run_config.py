@@ -12,17 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalingar_fw import Prompt, RunConfig, Sampling, ScalingarError, Strategy, param, part
-from scalingar_fw.config.run_config import (
-    KEYS,
-    build,
-    describe,
-    load_yaml,
-    override,
-    parse_settings,
-    read_settings,
-    settings_of,
-    to_prompt,
-)
+from scalingar_fw.config.keys import KEYS, parse_settings, read_settings, to_prompt
+from scalingar_fw.config.serialization import build, describe
+from scalingar_fw.config.settings import override, settings_of
 from scalingar_fw.decoding.components import ConfidenceEstimator, Selector, Termination
 from scalingar_fw.decoding.params import Rule
 from scalingar_fw.decoding.strategy import (
@@ -31,6 +23,7 @@ from scalingar_fw.decoding.strategy import (
     NeverTerminate,
     NoConfidence,
 )
+from scalingar_fw.reading import load_yaml
 from scalingar_fw.registry import KINDS, Registry, load_registry
 
 

@@ -18,8 +18,8 @@ import scalingar_fw as sar
 from scalingar_fw.config.device import dtype_name, resolve_device, resolve_dtype
 from scalingar_fw.decoding.strategy import FinalConfidence, NeverTerminate
 from scalingar_fw.files import check_target, new_folder, slug
-from scalingar_fw.generation.generate import prepare
-from scalingar_fw.generation.plan import BATCH_BYTES
+from scalingar_fw.generation.plan import BATCH_BYTES, prepare
+from scalingar_fw.generation.request import GenerationRequest
 from scalingar_fw.generation.run_folder import prompt_folder, write_artefacts
 from scalingar_fw.registry import Registry
 from scalingar_fw.testing import ReferenceModel
@@ -167,9 +167,8 @@ def test_a_list_of_prompts_gives_a_list_whatever_the_batches(registry):
 
 def test_the_default_batch_is_fixed_by_n_and_the_models_size(registry):
     def batch(n, prompts, model="toy"):
-        return prepare(
-            ["a"] * prompts, model=model, strategy="cut", n=n, registry=registry
-        ).config.batch
+        asked = GenerationRequest.of(["a"] * prompts, model=model, strategy="cut", n=n)
+        return prepare(asked, registry).config.batch
 
     assert (batch(8, 3), batch(8, 100), batch(100, 5)) == (3, 8, 1)
 
@@ -181,11 +180,10 @@ def test_the_default_batch_is_fixed_by_n_and_the_models_size(registry):
 
 
 def test_options_override_the_models_preset(registry):
-    plan = prepare("a", model="toy", strategy="cut", guidance=3, top_k=5, registry=registry)
+    toy = GenerationRequest.of("a", model="toy", strategy="cut")
+    plan = prepare(evolve(toy, guidance=3, top_k=5), registry)
     assert plan.config.sampling == sar.Sampling(guidance=3, top_k=5)
-    assert prepare("a", model="toy", strategy="cut", registry=registry).config.sampling == (
-        ReferenceModel().preset
-    )
+    assert prepare(toy, registry).config.sampling == (ReferenceModel().preset)
 
 
 def test_observers_change_nothing_and_plugins_observe_every_run(registry, result):

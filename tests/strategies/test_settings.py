@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from scalingar_fw.config.run_config import load_yaml
 from scalingar_fw.config.serialization import build, describe
 from scalingar_fw.config.settings import override
 from scalingar_fw.decoding.loop import decode
@@ -15,6 +14,7 @@ from scalingar_fw.decoding.params import rules
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError
+from scalingar_fw.reading import load_yaml
 from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.rewards.confidence import LowestGroupConfidence

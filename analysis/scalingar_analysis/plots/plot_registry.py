@@ -92,7 +92,7 @@ def _maps(run: Run, o: Options, dark: bool) -> Figure:
         figure = new_figure(0.3 + 3.3 * len(names), 3.35)
         figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 0.55 / 3.35))
         for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            maps.plot_map(shown.trajectory, example.grid, shown.image, ax, signal=name)
+            maps.plot_map(shown.trajectory, example.grid, shown.picture, ax, signal=name)
         head(figure, 0.02, example.prompt.label, example.config, int(28 * len(names)))
     return figure
 
@@ -110,7 +110,7 @@ def _candidate(example: Example, o: Options) -> Any:
 def _map(run: Run, o: Options, ax: Axes | None) -> Axes:
     example = example_of(run, o)
     shown = _candidate(example, o)
-    return maps.plot_map(shown.trajectory, example.grid, shown.image, ax, signal=o.signal)
+    return maps.plot_map(shown.trajectory, example.grid, shown.picture, ax, signal=o.signal)
 
 
 def _groups(run: Run, o: Options) -> dict[str, Array]:

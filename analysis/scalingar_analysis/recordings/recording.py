@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from attrs import evolve, field, frozen
 
-from scalingar_fw.config.run_config import to_prompt
+from scalingar_fw.config.keys import to_prompt
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Array, Trajectory
 from scalingar_fw.decoding.sampling import Sampling

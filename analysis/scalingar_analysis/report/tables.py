@@ -104,7 +104,7 @@ def gallery_entry(example: Example, place: int) -> str:
         if not math.isnan(c.score):
             words.append("correct" if c.score > 0.5 else "incorrect")
         kinds = ["answer" if c.chosen else "", "" if c.completed else "ended"]
-        picture = c.image
+        picture = c.picture
         if picture is None:
             missing.append(", ".join(words))
             continue

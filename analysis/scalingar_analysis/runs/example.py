@@ -8,72 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from attrs import field, frozen
 
-from scalingar_fw.decoding.result import Array, Decoded, Status, Trajectory
+from scalingar_fw.decoding.result import Array, Decoded
 from scalingar_fw.decoding.state import Grid
+from scalingar_fw.generation.candidate import Candidate
 
 #: A picture: its file, or its pixels `[H, W, 3]` uint8.
 Picture = Path | Array
-
-
-@frozen(eq=False)
-class Shown:
-    """A candidate as the contact sheet shows it: the attributes of `outcome.Candidate`."""
-
-    trajectory: Trajectory
-    place: int
-    chosen: bool
-    score: float
-    picture: Picture | None = field(repr=False)
-
-    @property
-    def id(self) -> int:
-        return self.trajectory.candidate
-
-    @property
-    def status(self) -> Status:
-        return self.trajectory.status
-
-    @property
-    def reason(self) -> str:
-        return self.trajectory.reason
-
-    @property
-    def tokens(self) -> Array:
-        return self.trajectory.tokens
-
-    @property
-    def signals(self) -> Mapping[str, Array]:
-        return self.trajectory.signals
-
-    @property
-    def completed(self) -> bool:
-        return self.trajectory.completed
-
-    @property
-    def confidence(self) -> float:
-        return self.trajectory.final("confidence")
-
-    @property
-    def image(self) -> Array | None:
-        """`[H, W, 3]` uint8, or None where it was not saved."""
-        if self.picture is None or isinstance(self.picture, np.ndarray):
-            return self.picture
-        import PIL.Image
-
-        with PIL.Image.open(self.picture) as image:
-            return np.asarray(image.convert("RGB"))
-
-    @property
-    def pixels(self) -> Array:
-        """The image, or a grey square where it was not saved."""
-        image = self.image
-        return np.full((48, 48, 3), 128, dtype=np.uint8) if image is None else image
 
 
 @frozen(eq=False)
@@ -101,15 +48,18 @@ class Example:
         return self.decoded.n
 
     @property
-    def candidates(self) -> tuple[Shown, ...]:
+    def candidates(self) -> tuple[Candidate, ...]:
         """Every candidate, by id."""
+        answer = self.decoded.chosen[0]
         return tuple(
-            Shown(t, i, i == self.decoded.chosen[0], self.score(i), self.pictures.get(t.candidate))
+            Candidate(
+                t, i, i == answer, partial(_load, self.pictures.get(t.candidate)), self.score(i)
+            )
             for i, t in enumerate(self.decoded.trajectories)
         )
 
     @property
-    def answer(self) -> Shown:
+    def answer(self) -> Candidate:
         return self.candidates[self.decoded.chosen[0]]
 
     @property
@@ -129,3 +79,12 @@ class Example:
 
     def decode_pixels(self, places: Iterable[int]) -> None:
         """Nothing: images are those that were saved."""
+
+
+def _load(picture: Picture | None) -> Array | None:
+    if picture is None or isinstance(picture, np.ndarray):
+        return picture
+    import PIL.Image
+
+    with PIL.Image.open(picture) as image:
+        return np.asarray(image.convert("RGB"))

@@ -213,12 +213,11 @@ def _scales(store: Store, label: str, n: int) -> tuple[float, float]:
 
 def _identity(arm: Arm) -> str:
     """What makes two arms the same method under the same conditions."""
-    from scalingar_fw.config.serialization import canonical
-    from scalingar_fw.experiments.store import strategy_content
+    from scalingar_fw.config.identity import identity_of
 
     same = ("version", "model", "model_hash", "sampling", "dtype", "scorer")
     frame = {k: arm.config.get(k) for k in same}
-    return f"{canonical(frame)} {strategy_content(arm.strategy)} {arm.n}"
+    return identity_of({**frame, "strategy": arm.strategy, "n": arm.n})
 
 
 def merged(runs: Sequence[Sequence[Arm]]) -> list[Arm]:

@@ -41,7 +41,7 @@ def families(
     arms: Sequence[Arm], keys: Sequence[Key], make: Callable[[Mapping[str, Any]], Strategy]
 ) -> list[Family]:
     """The arms whose pools are complete, judged and independent, by their way of drawing."""
-    from scalingar_fw.config.serialization import canonical
+    from scalingar_fw.config.identity import identity_of
 
     found: dict[str, list[Arm]] = {}
     for arm in arms:
@@ -55,9 +55,8 @@ def families(
         drawn = {k: arm.strategy.get(k) for k in ("guidance", "sampler", "confidence")}
         if arm.part("guidance") == "constant":
             drawn.pop("confidence")  # nothing that follows from it reaches a token
-        found.setdefault(canonical({**drawn, "model": arm.config.get("model_hash")}), []).append(
-            arm
-        )
+        name = identity_of({**drawn, "model": arm.config.get("model_hash")})
+        found.setdefault(name, []).append(arm)
     return [Family(tuple(own)) for own in found.values() if max(a.n for a in own) > 1]
 
 

@@ -26,7 +26,8 @@ from scalingar_analysis.statistics.intervals import (
 )
 from scalingar_analysis.tuning.objective import Objective, Point, front_of
 from scalingar_analysis.tuning.space import Space
-from scalingar_fw.config.serialization import canonical, describe
+from scalingar_fw.config.identity import canonical
+from scalingar_fw.config.serialization import describe
 from scalingar_fw.config.settings import override
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError

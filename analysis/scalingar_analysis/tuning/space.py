@@ -14,11 +14,11 @@ from typing import Any
 
 from attrs import field, frozen
 
-from scalingar_fw.config.run_config import load_yaml
 from scalingar_fw.config.settings import settings_of
 from scalingar_fw.decoding.params import Rule
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.reading import load_yaml, read_text
 
 _KEYS = ("low", "high", "log", "choices")
 
@@ -56,11 +56,7 @@ class Space:
 
 def read_space(path: Path, strategy: Strategy) -> Space:
     """`parse_space` of a YAML file."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ScalingarError(f"{path} is not a text file in UTF-8: {error.reason}.") from error
-    return parse_space(load_yaml(text, str(path)), strategy, str(path))
+    return parse_space(load_yaml(read_text(path), str(path)), strategy, str(path))
 
 
 def parse_space(data: Any, strategy: Strategy, where: str = "the space") -> Space:
