@@ -18,6 +18,15 @@ class PluginWarning(UserWarning):
     """A plugin failed and was skipped; the run goes on without it."""
 
 
+def shown(value: object, limit: int = 200) -> str:
+    """A value for a message: its repr, cut where it would drown the sentence around it."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer beyond Python's limit of digits, or somebody's broken __repr__
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 def did_you_mean(name: str, available: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest of `available`, or nothing where none is close."""
     close = difflib.get_close_matches(name, list(available), n=1, cutoff=0.5)

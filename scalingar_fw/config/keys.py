@@ -20,7 +20,7 @@ from scalingar_fw.decoding.noise import Prompt, check_seed
 from scalingar_fw.decoding.params import Rule, rules
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.strategy import Strategy
-from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.errors import ScalingarError, shown, unknown_name
 from scalingar_fw.reading import load_yaml, read_text
 
 #: The numbers, each with its rule.
@@ -64,7 +64,7 @@ def read_argument(argument: str, value: Any, name: str | None = None) -> Any:
         return read_number(argument, value, name)
     if argument in _MAPPINGS:
         if not isinstance(value, Mapping):
-            raise ScalingarError(f"{name} {_MAPPINGS[argument]}, not {value!r}.")
+            raise ScalingarError(f"{name} {_MAPPINGS[argument]}, not {shown(value)}.")
         for key in value:
             if not isinstance(key, str) or not key.strip():
                 raise ScalingarError(f"{name} {_MAPPINGS[argument]}: {key!r} is no name.")
@@ -78,7 +78,7 @@ def read_argument(argument: str, value: Any, name: str | None = None) -> Any:
     if argument == "strategy":
         if not isinstance(value, (str, Mapping, Strategy)):
             raise ScalingarError(
-                f"{name}={value!r} must be a name, a mapping or a Strategy, not "
+                f"{name}={shown(value)} must be a name, a mapping or a Strategy, not "
                 f"{type(value).__name__}."
             )
         return value
@@ -95,7 +95,7 @@ def read_number(argument: str, value: Any, name: str | None = None) -> Any:
 
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise ScalingarError(f"{name}={value!r} must be text.")
+        raise ScalingarError(f"{name}={shown(value)} must be text.")
     return value
 
 
@@ -104,7 +104,9 @@ def to_prompts(value: Any, name: str = "prompts") -> tuple[Prompt, ...]:
     if isinstance(value, (str, Prompt, Mapping)):
         return (to_prompt(value, name),)
     if not isinstance(value, Sequence) or not value:
-        raise ScalingarError(f"{name}={value!r} must be text, or a list with at least one prompt.")
+        raise ScalingarError(
+            f"{name}={shown(value)} must be text, or a list with at least one prompt."
+        )
     return tuple(to_prompt(v, name) for v in value)
 
 
@@ -131,7 +133,7 @@ def to_prompt(value: Any, where: str = "prompt") -> Prompt:
         if isinstance(text, str) and whole and (negative is None or isinstance(negative, str)):
             return to_prompt(Prompt(text, class_id, negative), where)
     raise ScalingarError(
-        f"{where}: {value!r} is no prompt: give text, or text, class_id, negative."
+        f"{where}: {shown(value)} is no prompt: give text, or text, class_id, negative."
     )
 
 

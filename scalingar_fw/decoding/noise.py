@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from attrs import field, frozen
 
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.errors import ScalingarError, shown
 
 #: Independent streams of one candidate or prompt.
 SAMPLING, SELECTION, RESAMPLING, EXTRA = range(4)
@@ -51,7 +51,7 @@ class Prompt:
 def check_seed(seed: object) -> int:
     """`seed` itself if it can key the generator."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _WORD:
-        raise ScalingarError(f"seed={seed!r} must be a whole number in [0, 2**64).")
+        raise ScalingarError(f"seed={shown(seed)} must be a whole number in [0, 2**64).")
     return seed
 
 

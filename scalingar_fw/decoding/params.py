@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.errors import ScalingarError, shown
 
 PARAM = "scalingar_param"
 
@@ -73,32 +73,35 @@ class Rule:
             return
         if self.choices is not None:
             if value not in self.choices:
-                raise ScalingarError(f"{name}={value!r} must be {self.interval()}: {self.doc}.")
+                raise ScalingarError(
+                    f"{name}={shown(value)} must be {self.interval()}: {self.doc}."
+                )
             return
         if self.kind is bool or isinstance(value, bool):
             if not isinstance(value, bool) or self.kind is not bool:
                 what = {bool: "True or False", int: "a whole number", str: "text"}
                 raise ScalingarError(
-                    f"{name}={value!r} must be {what.get(self.kind, 'a number')}: {self.doc}."
+                    f"{name}={shown(value)} must be {what.get(self.kind, 'a number')}: {self.doc}."
                 )
             return
         if self.kind is str:
             if not isinstance(value, str):
-                raise ScalingarError(f"{name}={value!r} must be text: {self.doc}.")
+                raise ScalingarError(f"{name}={shown(value)} must be text: {self.doc}.")
             return
         if not isinstance(value, int if self.kind is int else (int, float)):
             whole = "a whole number" if self.kind is int else "a number"
-            raise ScalingarError(f"{name}={value!r} must be {whole}: {self.doc}.")
+            raise ScalingarError(f"{name}={shown(value)} must be {whole}: {self.doc}.")
+        finite = isinstance(value, int) or math.isfinite(value)
         inside = (
-            math.isfinite(value)
+            finite
             and (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
             and (self.le is None or value <= self.le)
             and (self.lt is None or value < self.lt)
         )
         if not inside:
-            rule = f"lie in {self.interval()}" if math.isfinite(value) else "be finite"
-            raise ScalingarError(f"{name}={value!r} must {rule}: {self.doc}.")
+            rule = f"lie in {self.interval()}" if finite else "be finite"
+            raise ScalingarError(f"{name}={shown(value)} must {rule}: {self.doc}.")
 
 
 def _to_float(value: numbers.Real) -> float:

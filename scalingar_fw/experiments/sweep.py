@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from scalingar_fw.benchmark import Benchmark, Item, make_benchmark
 from scalingar_fw.config.identity import RESULT_VERSION
+from scalingar_fw.config.keys import read_argument
 from scalingar_fw.config.loader_options import resolve_options
 from scalingar_fw.config.run_config import describe_sampling
-from scalingar_fw.config.serialization import build, describe, scalar
-from scalingar_fw.config.settings import override
+from scalingar_fw.config.serialization import describe, scalar
 from scalingar_fw.decoding.params import Rule, rules
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.errors import ScalingarError, unknown_name
@@ -24,6 +24,7 @@ from scalingar_fw.experiments.store_writer import IMAGES
 from scalingar_fw.experiments.unit import Unit, item_data
 from scalingar_fw.experiments.worker import Facts
 from scalingar_fw.generation.plan import find_model
+from scalingar_fw.generation.request import GenerationRequest
 from scalingar_fw.reading import load_yaml, read_text
 from scalingar_fw.registry import Registry
 
@@ -31,20 +32,30 @@ from scalingar_fw.registry import Registry
 MAX_SEED = 2**62
 
 _SAMPLING = rules(Sampling)
-_TEXTS = ("model", "weights", "benchmark", "split", "device", "dtype")
+#: Keys that mean what they mean to `generate`, and are read as it reads them.
+_REQUESTED = ("model", "weights", "device", "dtype", "options", *_SAMPLING)
+_TEXTS = ("benchmark", "split")
 _NUMBERS = {
     "limit": Rule("items of the split", ge=1, kind=int),
     "batch": Rule("prompts of a unit, decoded together", ge=1, kind=int),
     "threads": Rule("threads of a worker", ge=1, kind=int),
-    **_SAMPLING,
 }
 _LISTS = {
     "n": Rule("candidates per prompt", ge=1, kind=int),
     "seeds": Rule("keys all randomness", ge=0, le=MAX_SEED, kind=int),
 }
-_MAPPINGS = ("options", "benchmark_options", "set")
 #: Every key that a sweep's file may hold.
-KEYS = (*_TEXTS, *_NUMBERS, *_LISTS, *_MAPPINGS, "strategies", "record", "images")
+KEYS = (
+    *_REQUESTED,
+    *_TEXTS,
+    *_NUMBERS,
+    *_LISTS,
+    "set",
+    "benchmark_options",
+    "strategies",
+    "record",
+    "images",
+)
 _ENTRY_KEYS = ("strategy", "name", "set", "n")
 
 
@@ -198,6 +209,7 @@ def numbers(value: Any, where: str, rule: Rule) -> tuple[int, ...]:
             out.append(part)
     if not out:
         raise ScalingarError(f"{where} must hold at least one number.")
+    out = [rule.convert(number) for number in out]
     for number in out:
         rule.check(where, number)
     return tuple(dict.fromkeys(out))
@@ -219,15 +231,20 @@ def parse_sweep(data: Any, where: str = "the sweep") -> dict[str, Any]:
         if value is None:
             continue
         name = f"{where}: {key}"
-        if key in _TEXTS:
+        if key in _REQUESTED:
+            value = read_argument(key, value, name)
+        elif key == "set":
+            value = read_argument("settings", value, name)
+        elif key in _TEXTS:
             if not isinstance(value, str):
                 raise ScalingarError(f"{name}={value!r} must be text.")
         elif key in _NUMBERS:
-            value = scalar(value, _NUMBERS[key]) if isinstance(value, str) else value
-            _NUMBERS[key].check(name, value)
+            rule = _NUMBERS[key]
+            value = rule.convert(scalar(value, rule) if isinstance(value, str) else value)
+            rule.check(name, value)
         elif key in _LISTS:
             value = numbers(value, name, _LISTS[key])
-        elif key in _MAPPINGS:
+        elif key == "benchmark_options":
             if not isinstance(value, Mapping):
                 raise ScalingarError(f"{name} must map names to values.")
             value = {str(k): v for k, v in value.items()}
@@ -255,16 +272,15 @@ def make_sweep(given: Mapping[str, Any], registry: Registry) -> Sweep:
             "give --strategy."
         )
     fields = {k: v for k, v in given.items() if k in Sweep.__annotations__ and k != "sampling"}
-    sampling = {k: given[k] for k in _SAMPLING if k in given}
-    Sampling(**sampling)
-    weights = fields.get("weights")
-    if weights is not None:
-        fields["weights"] = str(Path(weights).resolve())
-    name, load = find_model(fields.get("model", "shapes"), registry)
-    if callable(load):  # paths become absolute: workers may run elsewhere
-        fields["options"] = resolve_options(name, load, fields.get("options", {}))
-    shared = given.get("set", {})
-    entries = tuple(_entry(e, shared, registry) for e in given["strategies"])
+    asked = {k: given[k] for k in _REQUESTED if k in given}
+    request = GenerationRequest.of("", settings=given.get("set"), **asked)
+    if request.weights is not None:  # paths become absolute: workers may run elsewhere
+        fields["weights"] = str(Path(request.weights).resolve())
+    name, load = find_model(request.model, registry)
+    if callable(load):
+        fields["options"] = resolve_options(name, load, request.options)
+    sampling = {k: asked[k] for k in _SAMPLING if k in asked}
+    entries = tuple(_entry(e, request, registry) for e in given["strategies"])
     labels = [e.label for e in entries]
     for label in labels:
         if labels.count(label) > 1:
@@ -281,8 +297,9 @@ def make_sweep(given: Mapping[str, Any], registry: Registry) -> Sweep:
     return sweep
 
 
-def _entry(entry: Any, shared: Mapping[str, Any], registry: Registry) -> Entry:
-    """`base`, `{scalingar: {termination.quantile: 0.3}}`, or `{strategy, name, set, n}`."""
+def _entry(entry: Any, request: GenerationRequest, registry: Registry) -> Entry:
+    """`base`, `{scalingar: {termination.quantile: 0.3}}`, or `{strategy, name, set, n}`; what it
+    leaves out is the sweep's `request`."""
     if isinstance(entry, str):
         entry = {"strategy": entry}
     if not isinstance(entry, Mapping) or not entry:
@@ -300,10 +317,10 @@ def _entry(entry: Any, shared: Mapping[str, Any], registry: Registry) -> Entry:
         raise ScalingarError(f"strategies: the settings of {spec!r} must map names to values.")
     if not isinstance(spec, (str, Mapping)):
         raise ScalingarError(f"strategies: {spec!r} must be a name or a described strategy.")
-    settings = {**shared, **{str(k): v for k, v in own.items()}}
+    settings = {**request.settings, **{str(k): v for k, v in own.items()}}
     named = spec if isinstance(spec, str) else str(spec.get("name", "custom"))
     try:
-        strategy = override(build("strategy", spec, registry), settings, registry)
+        strategy = evolve(request, strategy=spec, settings=settings).build_strategy(registry)
     except ScalingarError as error:
         raise ScalingarError(f"strategies: {named}: {error}") from error
     label = entry.get("name")
