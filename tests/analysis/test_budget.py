@@ -179,3 +179,14 @@ def test_best_of_k_is_shown_with_what_it_costs(arms):
     text = render.text(compare(arms, make=make))
     assert "best of 3.19 by mean_log_prob_cond" in text and "one sample" in text
     assert "p (Holm, 5 tests)" in text
+
+
+def test_flat_rows_hold_the_parts_and_the_differences_to_best_of_k(arms):
+    data = compare([marked(a) for a in arms], make=make)
+    rows = render.flat({"benchmark": "toy", "split": "test", **data})
+    assert [r["task"] for r in rows[:5]] == ["overall", "a", "b", "held out", "in distribution"]
+    (row,) = (r for r in rows if (r["strategy"], r["task"]) == ("cut", "overall"))
+    (known,) = rows_of(data, "cut", axis="tokens", score="mean_log_prob_cond")
+    assert row["difference_to_best_of_k_tokens"] == known["difference"]
+    assert row["difference_p_holm_to_best_of_k_tokens"] == known["p_holm"]
+    assert rows[0]["difference_to_best_of_k_tokens"] is None

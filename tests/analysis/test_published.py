@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalingar_analysis.tables.published import drawn, main, read, write
+from scalingar_analysis.tables.published import MARKER, drawn, main, read, write
 from scalingar_fw.errors import ScalingarError
 
 ROOT = Path(__file__).parents[2]
-BOUND = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]]
+BOUND = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILES = sorted((ROOT / "docs" / "results").glob("*.csv"))
 
 FILE = """# command: scalingar compare runs/x
@@ -148,3 +149,16 @@ def test_every_view_of_every_file_is_shown_in_a_document(path):
     for view in found.views:
         marker = f"results/{path.name}{' ' + view if view else ''} -->"
         assert any(marker in p.read_text(encoding="utf-8") for p in BOUND), marker
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_every_file_names_the_weights_by_their_hash_or_says_that_there_are_none(path):
+    (weights,) = read(path).about["weights"]
+    assert re.search(r"\b[0-9a-f]{64}\b", weights) or weights.startswith("none: ")
+
+
+def test_every_table_of_measured_results_is_bound_to_a_file():
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    lines = text[text.index("## Measured on the embedded model") :].splitlines()
+    first = [i for i, line in enumerate(lines) if line.startswith("|") and lines[i - 1][:1] != "|"]
+    assert first and all(MARKER.match(lines[i - 1]) for i in first)

@@ -78,6 +78,19 @@ class Study:
     def tokens(self, arm: Arm) -> float:
         return cost_of(arm, self.frame.keys).tokens / arm.total
 
+    @property
+    def part_names(self) -> list[str]:
+        """ "held out", "in distribution"; none where the benchmark does not say which is which."""
+        return list(self.frame.parts)
+
+    def apart(self, arm: Arm) -> list[str]:
+        """Accuracy on each part."""
+        values = self.frame.values(arm)
+        return [
+            str(self.frame.part(places).estimate(values[places], self.level))
+            for places in self.frame.parts.values()
+        ]
+
     def per_item(self, arm: Arm) -> Array:
         """Tokens of each item, the mean over its seeds."""
         tokens = [float(arm.cells[key].tokens) for key in self.frame.keys]
@@ -102,6 +115,7 @@ def overall(study: Study) -> Section:
                 span(known) if known else "-",
                 study.accuracy(arm),
                 "-" if arm is base else interval_text(ours),
+                *study.apart(arm),
                 f"{study.tokens(arm):.2f}",
             ]
         )
@@ -109,7 +123,7 @@ def overall(study: Study) -> Section:
             sentences.append(verdict(ours, known, f"`{arm.label}` against `base`"))
     columns = [
         "strategy", "n", *(f"paper: {r.name}" for r in paper.OVERALL), "paper: change to base",
-        "ours", "ours: change to base", "tokens / T",
+        "ours", "ours: change to base", *study.part_names, "tokens / T",
     ]  # fmt: skip
     sentences.append(
         "The paper's importance sampling and best-of-n pick by an external reward (ImageReward); "
@@ -122,7 +136,7 @@ def ablation(study: Study, name: str, labels: Sequence[str]) -> Section:
     """Tables 2 and 4: each variant relative to the full method."""
     full = study.arm("scalingar")
     rows = [["scalingar", fixed(paper.ABLATION.scores["scalingar"], 1), "-", study.accuracy(full),
-             "-", f"{study.tokens(full):.2f}"]]  # fmt: skip
+             "-", *study.apart(full), f"{study.tokens(full):.2f}"]]  # fmt: skip
     sentences = []
     for label in (*labels, "base"):
         if not study.has(label):
@@ -136,6 +150,7 @@ def ablation(study: Study, name: str, labels: Sequence[str]) -> Section:
                 "-" if reported is None else share(reported),
                 study.accuracy(arm),
                 interval_text(ours),
+                *study.apart(arm),
                 f"{study.tokens(arm):.2f}",
             ]
         )
@@ -143,7 +158,7 @@ def ablation(study: Study, name: str, labels: Sequence[str]) -> Section:
             sentences.append(verdict(ours, [reported], f"`{label}` against the full method"))
     columns = [
         "strategy", f"paper: {paper.ABLATION.name}", "paper: change to the full method", "ours",
-        "ours: change to the full method", "tokens / T",
+        "ours: change to the full method", *study.part_names, "tokens / T",
     ]  # fmt: skip
     return Section(name, sweeps.EXPERIMENTS[name], columns, rows, sentences)
 

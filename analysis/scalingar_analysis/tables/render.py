@@ -303,16 +303,27 @@ def text(data: Mapping[str, Any]) -> str:
 
 
 def flat(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each strategy and task, and one for each strategy overall (task "overall"); what
-    is known of the whole strategy only is empty in the tasks' rows."""
+    """A row for each strategy and task, one for each strategy overall (task "overall") and for
+    held-out and in-distribution items, where the benchmark says which are; what is known of the
+    whole strategy only is empty in the other rows.
+
+    `difference_to_best_of_k_<axis>`: to exact best-of-k by mean log-probability at equal cost.
+    """
     out = []
     costs = (
         "tokens", "images_of_tokens", "forward_rows", "flops", "seconds", "peak_bytes", "pruned",
         "dropped", "out_of_budget", "recoveries",
     )  # fmt: skip
     against = {(d["strategy"], d["n"], d["baseline"]): d for d in data["differences"]}
+    budgets = {
+        (d["strategy"], d["n"], f"best_of_k_{d['axis']}"): d
+        for d in data["best_of_k"]
+        if d["p"] is not None
+    }
+    others = [*data["baselines"], *dict.fromkeys(name for _, _, name in budgets)]
+    against |= budgets
     for row in data["strategies"]:
-        for task, e in {"overall": row["accuracy"], **row["tasks"]}.items():
+        for task, e in {"overall": row["accuracy"], **row["tasks"], **row["parts"]}.items():
             whole = task == "overall"
             line = {
                 "benchmark": data["benchmark"],
@@ -328,7 +339,7 @@ def flat(data: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "clusters": e["clusters"],
                 **{name: row[name] if whole else None for name in costs},
             }
-            for label in data["baselines"]:
+            for label in others:
                 d = against.get((row["strategy"], row["n"], label)) if whole else None
                 for name in ("difference", "low", "high", "p", "p_holm"):
                     short = name if name == "difference" else f"difference_{name}"
