@@ -1,12 +1,24 @@
-"""Settings of the whole suite: Hypothesis' profile, and what a skipped test means where."""
+"""Settings of the whole suite: Hypothesis' profile, threads, parallel runs, skipped tests.
+
+The suite runs in one process (`pytest`), in several (`pytest -n auto`, pytest-xdist) and in any
+order (pytest-randomly). Each process has its own temporary folders, its own session fixtures and
+one thread for tensors; tests share nothing else, so none may leave anything behind: working
+directory, environment and modules are changed through `monkeypatch` alone.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
+from typing import Any
 
-import hypothesis
-import pytest
-import torch
+# Tests compute on small tensors, where handing work to threads costs more than the work. Libraries
+# read these once, so they come before every other import; processes that tests start inherit them.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_variable] = "1"
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
 
 # Same examples on every run: a red test is red for everyone. Time limits belong to CI, not to
 # single examples on a busy machine.
@@ -15,9 +27,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("scalingar")
 
-# Tests compute on small tensors, where handing work to threads costs more than the work.
-torch.set_num_threads(1)
-
+#: Where pytest's cache keeps what the last run skipped.
 SKIPPED = "scalingar/skipped"
 
 
@@ -40,6 +50,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs an accelerator, so it may skip anywhere")
+    if not hasattr(config, "workerinput"):  # a worker of pytest-xdist only reports
+        config.pluginmanager.register(Skips(config), "scalingar-skips")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -52,10 +64,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
-def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
-    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-    report.outcome = "failed"
-    report.longrepr = f"{reason}\n(--no-skips: nothing may be skipped here)"
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Neighbours go to one worker, which then makes their session fixtures once; a worker that is
+    done takes tests from another. An explicit `--dist` is followed."""
+    if config.getoption("dist") != "load":  # what `-n` alone chooses
+        return None
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
+def _note(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
+    """Marks a report as skipped, which survives its way from a worker, and fails it where nothing
+    may be skipped."""
+    report.scalingar_skipped = True  # type: ignore[union-attr]
+    if config.getoption("--no-skips"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\n(--no-skips: nothing may be skipped here)"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -65,9 +92,7 @@ def pytest_runtest_makereport(
     report = yield
     free = hasattr(report, "wasxfail") or item.get_closest_marker("gpu") is not None
     if report.skipped and not free:
-        item.config.stash.setdefault(_SKIPPED_NOW, []).append(item.nodeid)
-        if item.config.getoption("--no-skips"):
-            _fail(report)
+        _note(report, item.config)
     return report
 
 
@@ -77,16 +102,29 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
     if report.skipped:
-        collector.config.stash.setdefault(_SKIPPED_NOW, []).append(collector.nodeid)
-        if collector.config.getoption("--no-skips"):
-            _fail(report)
+        _note(report, collector.config)
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    cache = getattr(session.config, "cache", None)  # -p no:cacheprovider leaves none
-    if cache is not None and not session.config.getoption("--collect-only"):
-        cache.set(SKIPPED, session.config.stash.get(_SKIPPED_NOW, []))
+class Skips:
+    """Keeps the names of skipped tests, and of files that skip themselves, for the next run's
+    `--skipped-before`. In a parallel run it is the controller's: workers report to it."""
 
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.names: set[str] = set()
 
-_SKIPPED_NOW = pytest.StashKey[list[str]]()
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._hear(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._hear(report)
+
+    def _hear(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if hasattr(report, "scalingar_skipped"):
+            self.names.add(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        cache = getattr(self.config, "cache", None)  # -p no:cacheprovider leaves none
+        if cache is not None and not self.config.getoption("--collect-only"):
+            cache.set(SKIPPED, sorted(self.names))
