@@ -77,3 +77,60 @@ def test_what_was_skipped_is_what_runs_next_and_may_not_skip_again(
     assert code == 0 and "1 passed, 3 skipped" in said, said
     code, said = run("--skipped-before", "--no-skips", READY="1")
     assert code == 0 and "2 passed" in said, said
+
+
+#: Where a folder of tests is not called like the folder that it tests, and why.
+MIRRORED = {
+    "registry": "modules of the core that lie in no folder",
+    "docs": "README and docs/",
+    "packaging": "the distribution",
+    "parity": "equality with official code, over several adapters",
+    "golden": "whole runs, over all packages",
+    "fixtures": "files of earlier versions",
+    "benchmarks": "scripts that measure",
+}
+SOURCES = {
+    "plugins": HERE.parent / "plugins" / "scalingar_plugins",
+    "strategies": HERE.parent / "strategies" / "scalingar_strategies",
+    "analysis": HERE.parent / "analysis" / "scalingar_analysis",
+}
+
+
+def folders_with_tests() -> list[Path]:
+    return sorted({path.parent.relative_to(HERE) for path in HERE.rglob("test_*.py")} - {Path()})
+
+
+@pytest.mark.parametrize("folder", folders_with_tests(), ids=str)
+def test_a_folder_of_tests_is_called_like_the_folder_that_it_tests(folder: Path) -> None:
+    top, *inside = folder.parts
+    if top in MIRRORED:
+        assert not inside, f"tests/{folder}: {top} has no folders"
+        return
+    source = SOURCES.get(top, HERE.parent / "scalingar_fw" / top).joinpath(*inside)
+    assert any(source.glob("*.py")), f"tests/{folder} mirrors {source}, which holds no module"
+
+
+#: Packages without a folder of tests, and where their tests are.
+ELSEWHERE = {
+    "plugins/models/llamagen": "plugins/models/test_llamagen.py",
+    "plugins/selectors": "plugins/rewards/test_rewards.py",
+    "analysis/commands": "cli",
+    "experiments/executors": "experiments/test_executors.py",
+}
+
+
+def packages() -> list[str]:
+    roots = {HERE.parent / "scalingar_fw": Path(), **{p: Path(n) for n, p in SOURCES.items()}}
+    found = set()
+    for root, name in roots.items():
+        for module in root.rglob("*.py"):
+            if module.parent != root and module.name != "__init__.py":
+                found.add((name / module.parent.relative_to(root)).as_posix())
+    return sorted(found)
+
+
+def test_every_folder_of_the_source_has_its_tests() -> None:
+    tested = {folder.as_posix() for folder in folders_with_tests()}
+    assert {name for name in packages() if name not in tested} == set(ELSEWHERE)
+    assert all((HERE / place).exists() for place in ELSEWHERE.values())
+    assert all((HERE / name).exists() for name in MIRRORED), "a name without a folder"

@@ -13,6 +13,12 @@ from scalingar_fw.cli import main
 TOY = Path(__file__).with_name("toy_plugin.py")
 
 
+@pytest.fixture(scope="session")
+def toy_plugin() -> Path:
+    """The plugin file with the model `toy` and the strategy `toy-prune`."""
+    return TOY
+
+
 @pytest.fixture
 def cli(monkeypatch, tmp_path):
     """`cli("list", "models")`: the result, from an empty working directory, without plots."""

@@ -5,18 +5,30 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 
 import PIL.Image
 import pytest
+from click.testing import CliRunner
 
-TOY = ("a circle", "-n", 4)
+from scalingar_fw.cli import main
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, toy_plugin):
+    """One run, with everything that `generate` writes."""
+    folder = tmp_path_factory.mktemp("made") / "run"
+    words = ["generate", "--plugin", str(toy_plugin), "--model", "toy", "--strategy", "toy-prune"]
+    result = CliRunner().invoke(main, [*words, "a circle", "-n", "4", "--out", str(folder)])
+    assert result.exit_code == 0, result.output
+    return folder
 
 
 @pytest.fixture
-def run(toy, tmp_path, monkeypatch):
+def run(made, cli, tmp_path, monkeypatch):
+    """A copy of the run in the working directory, and every plugin."""
     monkeypatch.delenv("SCALINGAR_LOAD_PLUGINS")
-    assert toy(*TOY, "--out", "run").exit_code == 0
-    return tmp_path / "run"
+    return shutil.copytree(made, tmp_path / "run")
 
 
 def test_every_candidates_image_is_saved_small(run):

@@ -19,7 +19,7 @@ from scalingar_fw.experiments.sweep import make_sweep, parse_sweep
 from scalingar_fw.registry import load_registry
 from scalingar_plugins.selectors.rewarded import BestReward
 
-PLUGIN = Path(__file__).parents[1] / "cli" / "toy_benchmark.py"
+PLUGIN = Path(__file__).parents[2] / "cli" / "toy_benchmark.py"
 
 
 # --- parts of a recording ----------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scalingar_analysis.tables.published import MARKER, drawn, main, read, write
 from scalingar_fw.errors import ScalingarError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BOUND = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILES = sorted((ROOT / "docs" / "results").glob("*.csv"))
 

@@ -16,7 +16,7 @@ from scalingar_fw.experiments.driver import run_sweep
 from scalingar_fw.experiments.sweep import make_sweep, parse_sweep
 from scalingar_fw.registry import load_registry
 
-TOY = Path(__file__).parents[1] / "experiments" / "toy.py"
+TOY = Path(__file__).parents[2] / "experiments" / "toy.py"
 
 
 def sweep(out, **changes):

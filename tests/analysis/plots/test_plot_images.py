@@ -1,7 +1,7 @@
 """The main plots look as they did when somebody looked at them.
 
 Marks alone are compared: text and legends are taken off, and the Axes has a fixed place, so that
-neither a font nor a layout decides. `python tests/analysis/test_plot_images.py` draws the baselines
+neither a font nor a layout decides. `python tests/analysis/plots/test_plot_images.py` draws the baselines
 anew; look at each before committing it.
 """
 

@@ -111,7 +111,7 @@ def test_a_legend_lies_outside_of_the_data(kind, complete):
 
 
 def test_the_gallery_shows_every_kind_with_a_command_that_exists():
-    gallery = Path(__file__).parents[2] / "docs" / "gallery.md"
+    gallery = Path(__file__).parents[3] / "docs" / "gallery.md"
     named = set(re.findall(r"--kind ([a-z]+)", gallery.read_text(encoding="utf-8")))
     assert named == set(KINDS)
 
