@@ -17,6 +17,8 @@ from scalingar_fw.errors import ScalingarError
 
 #: A folder that holds one of these was written by us; its "files" entry lists what is ours.
 MARKERS = ("run.json", "manifest.json")
+#: `organisation/name` or `organisation/name@revision`: weights on a hub, by name.
+REPOSITORY = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?")
 
 
 def slug(text: str, limit: int = 40) -> str:
@@ -30,6 +32,12 @@ def slug(text: str, limit: int = 40) -> str:
     if len(short) > limit:  # cut at a word's end
         short = short.rsplit("-", 1)[0] if "-" in short else short[:limit]
     return short or "prompt"
+
+
+def absolute_weights(weights: str | Path) -> str:
+    """A path as it is from anywhere; a repository's name, where there is no such path, as it is."""
+    named = not Path(weights).exists() and REPOSITORY.fullmatch(str(weights))
+    return str(weights) if named else str(Path(weights).resolve())
 
 
 def sha256_of(path: Path) -> str:

@@ -312,7 +312,7 @@ def scalingar_register(registry: Registry) -> None:
         "command",
         "models",
         _HERE + "models.commands:models",
-        "What a model needs (info), and whether its weights are in order (check).",
+        "What a model needs, fetching its weights, and whether they are in order.",
     )
     add(
         "benchmark",

@@ -29,7 +29,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="The experiment's folder; one that is there is gone on with.",
 )
 @click.option("--model", metavar="NAME", help="The model (default: shapes).")
-@click.option("--weights", metavar="PATH", help="The model's weights, where it takes any.")
+@click.option(
+    "--weights",
+    metavar="WEIGHTS",
+    help="A folder, a file or org/name[@revision] (default: its own).",
+)
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="The loader's own.")
 @click.option("--benchmark", metavar="NAME", help="The benchmark (default: shapes).")
 @click.option(

@@ -70,8 +70,8 @@ _SEED = click.IntRange(0, 2**64 - 1)
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="The model's weights, where it takes any.",
+    metavar="WEIGHTS",
+    help="A folder, a file or org/name[@revision] (default: the model's own repository).",
 )
 @click.option(
     "--option",

@@ -23,6 +23,7 @@ from scalingar_fw.experiments.evaluate import REPLICA_STEP, in_turn
 from scalingar_fw.experiments.store_writer import IMAGES
 from scalingar_fw.experiments.unit import Unit, item_data
 from scalingar_fw.experiments.worker import Facts
+from scalingar_fw.files import absolute_weights
 from scalingar_fw.generation.plan import find_model
 from scalingar_fw.generation.request import GenerationRequest
 from scalingar_fw.reading import load_yaml, read_text
@@ -275,7 +276,7 @@ def make_sweep(given: Mapping[str, Any], registry: Registry) -> Sweep:
     asked = {k: given[k] for k in _REQUESTED if k in given}
     request = GenerationRequest.of("", settings=given.get("set"), **asked)
     if request.weights is not None:  # paths become absolute: workers may run elsewhere
-        fields["weights"] = str(Path(request.weights).resolve())
+        fields["weights"] = absolute_weights(request.weights)
     name, load = find_model(request.model, registry)
     if callable(load):
         fields["options"] = resolve_options(name, load, request.options)

@@ -23,6 +23,7 @@ from scalingar_fw.decoding.memory_budget import passes_within, prompts_within
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError
+from scalingar_fw.files import REPOSITORY, absolute_weights
 from scalingar_fw.generation.request import GenerationRequest
 from scalingar_fw.registry import Registry, default_registry
 
@@ -97,7 +98,7 @@ def prepare(request: GenerationRequest, registry: Registry | None = None) -> Pla
         batch=batch,
         passes=passes,
         options=options,
-        weights=None if request.weights is None else str(Path(request.weights).resolve()),
+        weights=None if request.weights is None else absolute_weights(request.weights),
         model_hash=fingerprint,
     )
     return Plan(config, adapter, strategy, registry, seconds)
@@ -181,7 +182,7 @@ def load_adapter(
     if weights is not None:
         if "weights" not in accepted and not anything:
             raise ScalingarError(f"model {name!r} takes no weights: leave --weights out.")
-        if not Path(weights).exists():
+        if not Path(weights).exists() and not REPOSITORY.fullmatch(str(weights)):
             raise ScalingarError(f"weights={str(weights)!r} does not exist.")
         given["weights"] = Path(weights)
     try:

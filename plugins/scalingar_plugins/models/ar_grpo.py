@@ -118,6 +118,7 @@ def load(
     device = torch.device(device)
     dtype = default_dtype(device, dtype)
     folder = need_weights(v.name, weights, ("config.json", "*.safetensors"))
+    folder = folder.parent if folder.is_file() else folder
     presets = T2I_PRESETS if v.task == "t2i" else C2I_PRESETS
     named, sampling = pick_preset(presets, preset)
     config, state, files = read_folder(folder)

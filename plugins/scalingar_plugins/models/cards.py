@@ -13,6 +13,7 @@ from pathlib import Path
 from attrs import frozen
 
 from scalingar_fw.decoding.memory_budget import show_bytes
+from scalingar_plugins.hub.sources import sources_of
 from scalingar_plugins.models.llamagen.sizes import SIZES
 
 HALF = 2  # bytes per number in bfloat16
@@ -74,6 +75,7 @@ class Card:
             self.summary,
             "## Where the weights are",
             _list(self.weights),
+            _sources(self.rows),
             "## Licence",
             _list(self.licence),
             "## Memory",
@@ -98,6 +100,21 @@ class Card:
             _list(self.sources),
         ]
         return "\n\n".join(parts) + "\n"
+
+
+def _sources(rows: Sequence[Row]) -> str:
+    """The table of `--model NAME` alone: what is fetched from where."""
+    lines = ["| name | fetched from | revision | licence |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        for source in sources_of(row.name):
+            pinned = f"`{source.revision[:12]}`" if source.revision else "main, pinned when fetched"
+            lines.append(f"| `{row.name}` | `{source.repository}` | {pinned} | {source.licence} |")
+    return "\n".join(lines) + (
+        "\n\nWithout `--weights`, these files are fetched on first use (extra `hub`; see "
+        "[weights](../weights.md)). The table was written from public listings, and none of the "
+        "repositories was downloaded to write it: `scalingar models verify NAME --remote` holds a "
+        "row against what the hub says."
+    )
 
 
 def _list(lines: Sequence[str]) -> str:
@@ -148,9 +165,9 @@ LLAMAGEN = Card(
         _llamagen("llamagen-t2i-512", "XL", 32, "512 px", 120, 778),
     ),
     commands=(
-        "scalingar models check llamagen-t2i-512 --weights DIR",
-        'scalingar generate "a red bicycle" --model llamagen-t2i-512 --weights DIR -n 8',
-        "scalingar generate --class 207 --model llamagen-c2i-xl-384 --weights DIR -n 8",
+        "scalingar models check llamagen-t2i-512",
+        'scalingar generate "a red bicycle" --model llamagen-t2i-512 -n 8',
+        "scalingar generate --class 207 --model llamagen-c2i-xl-384 -n 8",
     ),
     presets=(
         "t2i `demo`: guidance 7.5, top-k 1000.",
@@ -203,8 +220,8 @@ AR_GRPO = Card(
         _llamagen("ar-grpo-c2i-xl-384", "XL", 24, "384 px", 1, 775),
     ),
     commands=(
-        "scalingar models check ar-grpo-t2i-256 --weights DIR",
-        'scalingar generate "a red bicycle" --model ar-grpo-t2i-256 --weights DIR -n 8',
+        "scalingar models check ar-grpo-t2i-256",
+        'scalingar generate "a red bicycle" --model ar-grpo-t2i-256 -n 8',
     ),
     presets=(
         "t2i `script` (the default): guidance 2, top-k 2000, what test_t2i.sh passes; `python`: "
@@ -241,8 +258,8 @@ JANUS = Card(
         Row("janus-pro-7b", "384 px", 576, 30, 32, 128, 640, 16384),
     ),
     commands=(
-        "scalingar models check janus-pro-1b --weights DIR",
-        'scalingar generate "a red bicycle" --model janus-pro-1b --weights DIR -n 8',
+        "scalingar models check janus-pro-1b",
+        'scalingar generate "a red bicycle" --model janus-pro-1b -n 8',
     ),
     presets=("`official`: guidance 5, temperature 1, nothing truncated.",),
     traps=(
@@ -270,9 +287,9 @@ EMU3 = Card(
     licence=("Apache-2.0.",),
     rows=(Row("emu3-gen", "720 px", 8100, 32, 8, 128, 128 + 8190, 32768, 8000),),
     commands=(
-        "scalingar models check emu3-gen --weights DIR",
-        'scalingar generate "a red bicycle" --model emu3-gen --weights DIR -n 8',
-        'scalingar generate "a red bicycle" --negative "blurry" --model emu3-gen --weights DIR',
+        "scalingar models check emu3-gen",
+        'scalingar generate "a red bicycle" --model emu3-gen -n 8',
+        'scalingar generate "a red bicycle" --negative "blurry" --model emu3-gen',
     ),
     presets=("`official`: guidance 3, top-k 2048.",),
     traps=(
@@ -304,7 +321,8 @@ SIMPLEAR = Card(
     "decoded by NVIDIA's Cosmos tokenizer. " + _NO_RUN,
     weights=(
         "The 0.5B and 1.5B checkpoints that https://github.com/wdrink/SimpleAR links, with their "
-        "tokenizer.",
+        "tokenizer. By default those after reinforcement learning; `--weights "
+        "Daniel0724/SimpleAR-1.5B-SFT` takes the fine-tuned one.",
         "`decoder.jit` of Hugging Face `nvidia/Cosmos-1.0-Tokenizer-DV8x16x16`.",
     ),
     licence=(
@@ -316,8 +334,8 @@ SIMPLEAR = Card(
         Row("simplear-1.5b", "1024 px", 4096, 28, 2, 128, 128 + 4096, 64000, 1642),
     ),
     commands=(
-        "scalingar models check simplear-1.5b --weights DIR --option scripted_decoder=decoder.jit",
-        'scalingar generate "a red bicycle" --model simplear-1.5b --weights DIR '
+        "scalingar models check simplear-1.5b --option scripted_decoder=decoder.jit",
+        'scalingar generate "a red bicycle" --model simplear-1.5b '
         "--option scripted_decoder=decoder.jit -n 8",
     ),
     presets=("`official`: guidance 6, top-k 64000, which keeps every image code.",),

@@ -1,4 +1,4 @@
-"""`scalingar models info NAME` and `scalingar models check NAME --weights DIR`."""
+"""`scalingar models`: info, check, and what `scalingar_plugins.hub.commands` adds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from scalingar_fw.cli.group import app_of
 from scalingar_fw.errors import ScalingarError
+from scalingar_plugins.hub import commands as hub
 
 if TYPE_CHECKING:
     from scalingar_fw.decoding.components import ModelAdapter
@@ -48,7 +49,10 @@ def info(ctx: click.Context, name: str) -> None:
 @models.command()
 @click.argument("name")
 @click.option(
-    "--weights", type=click.Path(path_type=Path), metavar="DIR", help="Where the files are."
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="WEIGHTS",
+    help="A folder, a file or org/name[@revision] (default: the model's own repository).",
 )
 @click.option("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--dtype", default="auto", metavar="D", help="auto, float32, bfloat16 or float16.")
@@ -92,6 +96,11 @@ def check(
     for line in smoke(model, n):
         _say(*line)
     click.echo(f"{full_name} is ready.")
+
+
+models.add_command(hub.fetch_)
+models.add_command(hub.list_)
+models.add_command(hub.verify)
 
 
 def _say(what: str, outcome: str) -> None:

@@ -35,13 +35,15 @@ def need_transformers(what: str) -> Any:
 
 
 def need_folder(name: str, weights: Path | str | None, remedy: str) -> Path:
-    """`weights` as an existing folder in Hugging Face's format."""
-    if weights is None:
-        raise ScalingarError(
-            f"Model {name!r} needs its weights: --weights DIR. {remedy} "
-            f"See `scalingar models info {name}`."
-        )
-    folder = Path(weights)
+    """The folder in Hugging Face's format that `weights` names, fetched where it is not here.
+
+    `weights`: a folder, a file in it, `org/name[@revision]`, or None for the model's repository.
+    """
+    from scalingar_plugins.hub.fetch import folder_for
+
+    folder = folder_for(name, weights)
+    if folder.is_file():
+        folder = folder.parent
     if not (folder / "config.json").is_file():
         raise ScalingarError(f"{str(folder)!r} has no config.json. {remedy}")
     return folder

@@ -269,9 +269,12 @@ def test_a_damaged_folder_is_an_error_with_a_remedy(janus_folder: Path) -> None:
         janus.load(weights=janus_folder)
 
 
-@pytest.mark.parametrize("load", [janus.load, emu3.load, simplear.load])
-def test_without_weights_the_error_says_where_they_are_described(load: Any) -> None:
-    with pytest.raises(ScalingarError, match="scalingar models info"):
+@pytest.mark.parametrize("load", [janus.pro_1b, emu3.load, simplear.small])
+def test_without_weights_and_offline_the_error_names_the_ways_out(
+    load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # nothing was ever fetched
+    with pytest.raises(ScalingarError, match=r"HF_HUB_OFFLINE.*--weights DIR"):
         load()
 
 

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_plugins.hub.fetch import folder_for
+from scalingar_plugins.hub.sources import SOURCES
 from scalingar_plugins.models.captions import Cleaning
 from scalingar_plugins.models.checkpoints import find_file, load_strictly, read_state, without
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel
@@ -144,10 +146,11 @@ def load(
         dtype: of the generator; bfloat16 on a GPU, float32 on a CPU where None. The image decoder
             stays in float32.
         weights: the folder with the generator's and the tokenizer's file under their published
-            names, and for t2i `flan-t5-xl/`.
+            names, and for t2i `flan-t5-xl/`; the generator's file in it; `org/name[@revision]`; or
+            None for the published repository.
         preset: an official sampling preset by name; the first where None.
         generator, tokenizer: other file names in `weights`.
-        t5: the text encoder's folder, where it is elsewhere.
+        t5: the text encoder's folder or repository, where it is elsewhere.
         t5_device: where the text encoder runs ("cpu" leaves the GPU to the generator).
         feature_cache: a folder for prompt features, "none" for no cache.
         caption_cleaning: "official", "lower" or "none" (captions.clean).
@@ -161,6 +164,8 @@ def load(
     device = torch.device(device)
     dtype = default_dtype(device, dtype)
     folder = need_weights(v.name, weights, (*v.generator, *v.tokenizer))
+    if folder.is_file():
+        generator, folder = folder.name, folder.parent
     named, sampling = pick_preset(v.presets, preset)
     model_file = find_file(folder, [generator] if generator else v.generator, "generator")
     vq_file = find_file(folder, [tokenizer] if tokenizer else v.tokenizer, "image tokenizer")
@@ -186,13 +191,17 @@ def load(
 
 
 def need_weights(name: str, weights: Path | str | None, files: tuple[str, ...]) -> Path:
-    """The user's folder, or the error that says what belongs there."""
-    if weights is None:
+    """The folder (or file) that `weights` names, fetched where it is not here.
+
+    Raises:
+        ScalingarError: no weights, and a model without a repository of its own: it says which
+            `files` belong into the folder.
+    """
+    if weights is None and name not in SOURCES:
         raise ScalingarError(
-            f"Model {name!r} needs its weights: --weights DIR, a folder with {', '.join(files)}. "
-            f"`scalingar models info {name}` says where they are."
+            f"Model {name!r} needs its weights: --weights DIR, a folder with {', '.join(files)}."
         )
-    return Path(weights)
+    return folder_for(name, weights)
 
 
 def load_family(

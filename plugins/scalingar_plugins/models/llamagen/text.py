@@ -165,9 +165,13 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
 
 
 def find_encoder(weights: Path, named: str | Path | None) -> Path:
-    """The text encoder's folder: the user's, or `flan-t5-xl` below `weights`."""
+    """The text encoder's folder: the user's, `flan-t5-xl` below `weights`, or, where the weights
+    came from the hub, fetched from there as well."""
+    from scalingar_plugins.hub.fetch import fetch, folder_for, in_cache
+    from scalingar_plugins.hub.sources import ENCODER
+
     if named is not None:
-        folder = Path(named)
+        folder = folder_for("flan-t5-xl", named)
         if not (folder / "config.json").is_file():
             raise ScalingarError(
                 f"t5={str(folder)!r} has no config.json: name flan-t5-xl's folder."
@@ -176,7 +180,10 @@ def find_encoder(weights: Path, named: str | Path | None) -> Path:
     for name in ENCODER_FOLDERS:
         if (weights / name / "config.json").is_file():
             return weights / name
+    if in_cache(weights):
+        return fetch(ENCODER).folder
     raise ScalingarError(
         f"{str(weights)!r} has no text encoder: put google/flan-t5-xl in "
-        f"{str(weights / ENCODER_FOLDERS[0])!r}, or name its folder with --option t5=DIR."
+        f"{str(weights / ENCODER_FOLDERS[0])!r}, name its folder with --option t5=DIR, or fetch it "
+        "with --option t5=google/flan-t5-xl."
     )
