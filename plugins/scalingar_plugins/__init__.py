@@ -315,6 +315,12 @@ def scalingar_register(registry: Registry) -> None:
         "What a model needs, fetching its weights, and whether they are in order.",
     )
     add(
+        "command",
+        "doctor",
+        _HERE + "models.doctor:doctor",
+        "What this machine has, and which models fit on it.",
+    )
+    add(
         "benchmark",
         "shapes",
         _HERE + "benchmarks.shapes:ShapesBenchmark",

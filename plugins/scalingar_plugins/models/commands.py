@@ -98,6 +98,37 @@ def check(
     click.echo(f"{full_name} is ready.")
 
 
+@models.command()
+@click.argument("name")
+@click.option("-n", "n", type=click.IntRange(1), default=8, metavar="N", help="Candidates.")
+@click.option(
+    "--dtype", type=click.Choice(["bfloat16", "float16", "float32"]), help="Default: by device."
+)
+@click.option("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:1.")
+@click.pass_context
+def fit(ctx: click.Context, name: str, n: int, dtype: str | None, device: str) -> None:
+    """Print the sum of what model NAME needs for N candidates, and whether it fits here.
+
+    Exit code 1 where it does not.
+    """
+    from scalingar_fw.config.device import resolve_device
+    from scalingar_plugins.models.fit import free_memory, need, rows
+
+    entry = app_of(ctx).registry.find("model", name)
+    row = next((row for row in rows() if row.name == entry.name), None)
+    if row is None:
+        raise ScalingarError(
+            f"Model {entry.full_name!r} has no published geometry to add up: `scalingar models "
+            "check` loads it and states its memory."
+        )
+    place = resolve_device(device)
+    chosen = dtype or ("bfloat16" if place.type == "cuda" else "float32")
+    free, sum_ = free_memory(str(place)), need(row, n, chosen)
+    click.echo("\n".join([f"{row.name} on {place}", *sum_.lines(free)]))
+    if free is not None and sum_.total > free:
+        ctx.exit(1)
+
+
 models.add_command(hub.fetch_)
 models.add_command(hub.list_)
 models.add_command(hub.verify)
