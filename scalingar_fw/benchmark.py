@@ -149,6 +149,20 @@ def judged_elsewhere(benchmark: Benchmark) -> str:
     return str(getattr(benchmark, "judged_elsewhere", "") or "")
 
 
+#: Files that stand for a benchmark of their own: lists of prompts.
+PROMPT_FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt")
+
+
+def from_file(name: str, options: Mapping[str, Any] | None = None) -> tuple[str, Mapping[str, Any]]:
+    """`my.jsonl` as the benchmark `prompts` with its absolute path; any other name as it is."""
+    given = dict(options or {})
+    if Path(name).suffix.lower() not in PROMPT_FILES:
+        return name, given
+    if not Path(name).is_file():
+        raise ScalingarError(f"The file of prompts {name!r} does not exist.")
+    return "prompts", {**given, "file": str(Path(name).resolve())}
+
+
 #: What a benchmark is, not how it is configured.
 _FIXED = ("name", "splits")
 
@@ -161,6 +175,7 @@ def make_benchmark(
     Raises:
         ScalingarError: an unknown name or option, with the nearest one.
     """
+    name, options = from_file(name, options)
     entry = registry.find("benchmark", name)
     cls, given = entry.load(), dict(options or {})
     # A plugin may register an object as well as a class; that one takes no options.

@@ -328,6 +328,12 @@ def scalingar_register(registry: Registry) -> None:
     )
     add(
         "benchmark",
+        "prompts",
+        _HERE + "benchmarks.prompt_file:PromptFileBenchmark",
+        "your own list of prompts: --benchmark FILE (JSON Lines, CSV, Parquet, text), or a dataset",
+    )
+    add(
+        "benchmark",
         "geneval",
         _HERE + "benchmarks.geneval:GenEvalBenchmark",
         "GenEval's 553 prompts in six tasks (own scorer: extra geneval; or the official evaluator)",

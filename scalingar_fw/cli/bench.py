@@ -35,7 +35,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="A folder, a file or org/name[@revision] (default: its own).",
 )
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="The loader's own.")
-@click.option("--benchmark", metavar="NAME", help="The benchmark (default: shapes).")
+@click.option(
+    "--benchmark",
+    metavar="NAME",
+    help="The benchmark, or a .jsonl, .csv or .parquet file of prompts (default: shapes).",
+)
 @click.option(
     "--benchmark-option",
     "benchmark_options",

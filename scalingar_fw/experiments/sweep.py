@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from attrs import evolve, field, frozen
 
-from scalingar_fw.benchmark import Benchmark, Item, make_benchmark
+from scalingar_fw.benchmark import Benchmark, Item, from_file, make_benchmark
 from scalingar_fw.config.identity import RESULT_VERSION
 from scalingar_fw.config.keys import read_argument
 from scalingar_fw.config.loader_options import resolve_options
@@ -277,6 +277,10 @@ def make_sweep(given: Mapping[str, Any], registry: Registry) -> Sweep:
     request = GenerationRequest.of("", settings=given.get("set"), **asked)
     if request.weights is not None:  # paths become absolute: workers may run elsewhere
         fields["weights"] = absolute_weights(request.weights)
+    if "benchmark" in fields:
+        fields["benchmark"], fields["benchmark_options"] = from_file(
+            fields["benchmark"], fields.get("benchmark_options")
+        )
     name, load = find_model(request.model, registry)
     if callable(load):
         fields["options"] = resolve_options(name, load, request.options)
