@@ -9,6 +9,7 @@ directory, environment and modules are changed through `monkeypatch` alone.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -64,6 +65,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [i for i in items if i.nodeid in wanted or i.nodeid.split("::")[0] in wanted]
     config.hook.pytest_deselected(items=[i for i in items if i not in kept])
     items[:] = kept
+
+
+def _surroundings() -> dict[str, object]:
+    """What every test of a process sees, and may change for itself alone."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    found = {"cwd": os.getcwd(), "path": tuple(sys.path), "environment": environment}
+    if (torch := sys.modules.get("torch")) is not None:
+        found["threads of torch"] = torch.get_num_threads()
+        found["type of torch"] = torch.get_default_dtype()
+        found["gradients of torch"] = torch.is_grad_enabled()
+    if (numpy := sys.modules.get("numpy")) is not None:
+        found["errors of numpy"] = numpy.geterr()
+    return found
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Generator[None, None, None]:
+    """A test that changes the environment, the working directory, or settings of a library for
+    the tests after it fails itself, instead of one that comes later in some orders."""
+    before = _surroundings()
+    yield
+    after = _surroundings()
+    changed = {k: (v, after[k]) for k, v in before.items() if after[k] != v}
+    assert not changed, f"left behind, before and after: {changed}"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -64,6 +64,15 @@ def generations():
 
 
 @pytest.fixture(scope="session")
+def report(generations) -> str:
+    """The report of `generations`, which takes some seconds to draw."""
+    from scalingar_analysis.report.page import page
+    from scalingar_analysis.runs.run import as_run
+
+    return page(as_run(generations))
+
+
+@pytest.fixture(scope="session")
 def complete():
     """The same prompts under two strategies that end nobody, six candidates each, with scores."""
     from scalingar_analysis.runs.run import as_run, from_examples

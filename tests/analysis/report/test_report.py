@@ -20,8 +20,14 @@ from scalingar_fw.decoding.state import Grid
 
 
 @pytest.fixture(scope="module")
-def text(generations):
-    return page(as_run(generations))
+def text(report):
+    return report
+
+
+@pytest.fixture(scope="module")
+def judged(complete):
+    """The page of runs with scores."""
+    return page(complete)
 
 
 class Reader(html.parser.HTMLParser):
@@ -108,12 +114,11 @@ def test_events_are_in_order_and_complete(generations):
     ]  # fmt: skip
 
 
-def test_a_judged_run_has_its_comparison_and_its_figures(complete):
-    text = page(complete)
+def test_a_judged_run_has_its_comparison_and_its_figures(judged):
     for heading in ("Accuracy against tokens", "From random to oracle", "Entropy by row"):
-        assert heading in text
-    assert "plain" in text and "task 1" in text and "to " in text
-    assert "Not drawn (1)" in text and "is no sweep" in text
+        assert heading in judged
+    assert "plain" in judged and "task 1" in judged and "to " in judged
+    assert "Not drawn (1)" in judged and "is no sweep" in judged
 
 
 def test_a_hundred_prompts_of_the_size_of_shapes_stay_below_ten_megabytes(generations):
@@ -153,8 +158,8 @@ def test_a_hundred_prompts_of_the_size_of_shapes_stay_below_ten_megabytes(genera
     assert shown == 100
 
 
-def test_beyond_its_budget_prompts_are_sampled_evenly_and_it_says_so(complete):
-    whole = data_of(page(complete))["examples"]
+def test_beyond_its_budget_prompts_are_sampled_evenly_and_it_says_so(complete, judged):
+    whole = data_of(judged)["examples"]
     text = page(complete, budget=60_000)
     shown = data_of(text)["examples"]
     assert 0 < len(shown) < len(whole)

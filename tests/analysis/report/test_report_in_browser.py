@@ -35,12 +35,9 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def file(generations, tmp_path_factory):
-    from scalingar_analysis.report.page import page
-    from scalingar_analysis.runs.run import as_run
-
+def file(report, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(page(as_run(generations)), encoding="utf-8")
+    path.write_text(report, encoding="utf-8")
     return path
 
 
