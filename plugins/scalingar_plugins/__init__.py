@@ -294,6 +294,13 @@ def scalingar_register(registry: Registry) -> None:
         "DeepConf: the confidence of the last tokens",
     )
     add("reward", "image", _HERE + "rewards.images:ImageReward", "an external image reward model")
+    for name, cls, summary in (
+        ("clipscore", "ClipScore", "CLIPScore of image and prompt (extra rewards)"),
+        ("pickscore", "PickScore", "PickScore: people's choices (extra rewards)"),
+        ("siglip", "SiglipScore", "SigLIP's probability that they match (extra rewards)"),
+        ("vqascore", "VQAScore", 'the probability of "Yes, it shows that" (extra rewards)'),
+    ):
+        add("reward", name, _HERE + "rewards.text_image:" + cls, summary)
     add(
         "reward",
         "oracle",

@@ -81,6 +81,11 @@ _SEED = click.IntRange(0, 2**64 - 1)
     help="An option of the model's loader, such as t5=DIR or preset=NAME (repeatable).",
 )
 @click.option(
+    "--reward-device",
+    metavar="D",
+    help="Where the strategy's reward model runs, such as cuda:1 (default: auto).",
+)
+@click.option(
     "--max-memory",
     metavar="SIZE",
     help="Memory for the candidates beside the weights, such as 8GiB; decodes them in parts.",
@@ -105,6 +110,7 @@ def generate(
     prompts_file: Path | None,
     settings: tuple[str, ...],
     options: tuple[str, ...],
+    reward_device: str | None,
     config: Path | None,
     out: Path | None,
     overwrite: bool,
@@ -140,7 +146,7 @@ def generate(
 
         if out is not None:
             check_target(out, overwrite)
-        flags["settings"] = parse_set(settings) or None
+        flags["settings"] = parse_set(with_reward_device(settings, reward_device)) or None
         flags["options"] = parse_options(options) or None
         if one:
             flags["prompts"] = [one]
@@ -179,6 +185,11 @@ def share_cores() -> None:
 def parse_set(pairs: tuple[str, ...]) -> dict[str, str]:
     """`("a.b=1",)` as `{"a.b": "1"}`."""
     return {k: v.strip() for k, v in _pairs("--set", pairs, "termination.quantile=0.2").items()}
+
+
+def with_reward_device(settings: tuple[str, ...], device: str | None) -> tuple[str, ...]:
+    """`--set` with what `--reward-device` stands for."""
+    return settings if device is None else (*settings, f"selector.reward.device={device}")
 
 
 def parse_options(pairs: tuple[str, ...]) -> dict[str, str]:

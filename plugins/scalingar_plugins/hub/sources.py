@@ -63,6 +63,8 @@ class Source:
         stem, the former alone.
         """
         taken = [n for n in names if _matches(n, self.files) and not _matches(n, NEVER)]
+        if _matches_any(taken, "model*.safetensors"):  # transformers' two names for one content
+            taken = [n for n in taken if not fnmatch.fnmatchcase(n, "pytorch_model*.bin")]
         safe = {n.rpartition(".")[0] for n in taken if n.endswith(".safetensors")}
         unsafe = (".pt", ".pth", ".bin", ".ckpt")
         return sorted(n for n in taken if not (n.endswith(unsafe) and n.rpartition(".")[0] in safe))
@@ -82,6 +84,10 @@ class Source:
             sha256={},
             gated=None,
         )
+
+
+def _matches_any(names: Sequence[str], pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
