@@ -266,6 +266,10 @@ class Decoder(nn.Module):
             self._rotary = (self._rotary[0].to(device), self._rotary[1].to(device))
         return self._rotary[0][start:end], self._rotary[1][start:end]
 
+    def rotation(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines of the first `length` positions, `[length, 1, head_dim]`."""
+        return self._table(0, length, device)
+
     def _run(
         self, x: Tensor, mask: Tensor | None, cache: KVCache | None, start: int, causal: bool
     ) -> Tensor:

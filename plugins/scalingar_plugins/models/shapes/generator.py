@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scalingar_plugins.models.decoder import Decoder, DecoderConfig
-from scalingar_plugins.models.shapes.prompts import MAX_PROMPT_TOKENS
+from scalingar_plugins.models.shapes.words import MAX_PROMPT_TOKENS
 from scalingar_plugins.models.shapes.scenes import GRID
 from scalingar_plugins.models.shapes.text import TextConfig, WordEncoder, prompt_ids
 
@@ -18,9 +18,9 @@ from scalingar_plugins.models.shapes.text import TextConfig, WordEncoder, prompt
 class GeneratorConfig:
     """Geometry of the generator; see :class:`scalingar_plugins.models.decoder.DecoderConfig`."""
 
-    vocab_size: int = 1024
+    vocab_size: int
     dim: int = 192
-    layers: int = 5
+    layers: int = 6
     heads: int = 6
     text_layers: int = 2
     prefix_len: int = MAX_PROMPT_TOKENS
@@ -51,9 +51,9 @@ class GeneratorConfig:
 class Generator(nn.Module):
     """Prompt ids and tokens in, next-token logits out."""
 
-    def __init__(self, config: GeneratorConfig | None = None) -> None:
+    def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.config = config or GeneratorConfig()
+        self.config = config
         self.text = WordEncoder(
             TextConfig(
                 dim=self.config.dim,

@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 
 
-def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Push the singular values of ``[B, m, n]`` towards 1 by a quintic Newton-Schulz iteration."""
+def orthogonalise(matrices: Tensor, steps: int = 5, half: bool = False) -> Tensor:
+    """Push the singular values of ``[B, m, n]`` towards 1 by a quintic Newton-Schulz iteration.
+
+    ``half`` iterates in bfloat16, which the iteration tolerates (it only aims at "about 1").
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x = x.bfloat16() if half else x
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.mT if tall else x
+    result: Tensor = (x.mT if tall else x).to(matrices.dtype)
     return result
 
 
@@ -29,8 +33,11 @@ class Muon(torch.optim.Optimizer):
     time goes.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float = 0.02, momentum: float = 0.95) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float = 0.02, momentum: float = 0.95, half: bool = False
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self.half = half
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.ndim != 2:
@@ -51,7 +58,7 @@ class Muon(torch.optim.Optimizer):
                 # across all three would tie their scales.
                 parts = 3 if rows == 3 * cols else 1
                 stacked = torch.stack(updates).view(-1, rows // parts, cols)
-                stacked = orthogonalise(stacked).reshape(-1, rows, cols)
+                stacked = orthogonalise(stacked, half=self.half).reshape(-1, rows, cols)
                 scale = max(1.0, rows / parts / cols) ** 0.5
                 for parameter, update in zip(parameters, stacked, strict=True):
                     parameter.add_(update, alpha=-group["lr"] * scale)

@@ -1,53 +1,30 @@
-"""Prompts of the shapes world: words, specifications, combinations and fixed splits.
+"""Fixed items: what the model is measured on.
 
-A *prompt* is text; a :class:`Spec` is what a scene must hold to satisfy it; a *combination* is
-the unordered, relation-canonical content of a prompt ("a circle left of a square" and "a square
-right of a circle" are one combination) and is the unit that is held out and that intervals
-cluster by.
+* ``seen``: combinations that training shows; only the noise is new.
+* ``validation``, ``test``: combinations held out of training (:mod:`heldout`), GenEval's six tasks.
+  ``single_object`` has nothing to hold out: twelve shapes, all trained.
+* ``beyond``: constructions that training never shows, of words and facts that it does.
+* ``instructions``: the miniature of TIIF-Bench: eight kinds, basic and advanced, each in a short
+  and a long wording, on facts held out for test.
 
-How combinations are held out
------------------------------
-* ``colors``: 10 of the 48 pairs (colour, shape) for test and 5 for validation, spread so that no
-  colour and no shape loses more than three.  The rule is strict across tasks: no training prompt
-  names a held-out pair, so ``color_attr`` prompts that contain one are not trained on either.
-  (Pictures may still show the pair where the prompt leaves colour open.  Were it absent from the
-  pixels too, its tokens would never occur and no discrete model could draw it.)
-* ``two_object``: 3 of the 15 pairs of shapes for test (each shape once) and 2 for validation.
-* ``position``: 12 of the 60 relation-canonical triples for test and 6 for validation.
-* ``color_attr``: 168 of the 840 unordered pairs of attributed shapes for test, 84 for validation.
-* ``single_object`` and ``counting`` share their combinations with training and are
-  in-distribution: only the seeds differ.
-
-The last three are held out per task: a pair of shapes held out of ``two_object`` may meet in a
-``position`` prompt.
+Items are drawn by content hashes, so they are the same on every machine and for every version of
+numpy.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from scalingar_fw.errors import ScalingarError
+from scalingar_plugins.models.shapes.grammar import ObjectSpec, Spec, caption, parse
+from scalingar_plugins.models.shapes.heldout import Fact, Part, all_facts, facts, part_of, trained
+from scalingar_plugins.models.shapes.words import COLOURS, CONVERSE, RELATIONS, SHAPES
 
-SHAPES: tuple[str, ...] = ("square", "circle", "triangle", "cross", "diamond", "ring")
-COLOURS: tuple[str, ...] = (
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "cyan",
-    "blue",
-    "purple",
-    "white",
-)
-RELATIONS: tuple[str, ...] = ("left of", "right of", "above", "below")
-COUNTS: dict[str, int] = {"two": 2, "three": 3, "four": 4}
 TASKS: tuple[str, ...] = (
     "single_object",
     "two_object",
@@ -56,94 +33,21 @@ TASKS: tuple[str, ...] = (
     "position",
     "color_attr",
 )
-IMPOSSIBLE_KINDS: tuple[str, ...] = ("three_attributed", "count_colour", "attributed_relation")
-SPLITS: tuple[str, ...] = ("train", "validation", "test", "impossible")
-
-# The share of training prompts per task.  What is learnt late (colour words, then the binding of
-# colours to objects) is shown more often; single objects are learnt from every other task anyway.
-TRAIN_MIX: dict[str, float] = {
-    "single_object": 0.07,
-    "two_object": 0.12,
-    "counting": 0.14,
-    "colors": 0.20,
-    "position": 0.20,
-    "color_attr": 0.27,
+BEYOND: tuple[str, ...] = ("four_object", "relation_negation", "relation_same")
+SPLITS: tuple[str, ...] = ("seen", "validation", "test", "beyond")
+INSTRUCTIONS: dict[str, str] = {
+    "attribute": "basic",
+    "relation": "basic",
+    "count": "basic",
+    "negation": "basic",
+    "attribute_attribute": "advanced",
+    "attribute_relation": "advanced",
+    "attribute_count": "advanced",
+    "attribute_negation": "advanced",
 }
-
-PLURALS: dict[str, str] = {
-    shape: shape + ("es" if shape.endswith("s") else "s") for shape in SHAPES
-}
-_SINGULAR = {plural: shape for shape, plural in PLURALS.items()}
-_CONVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-
-# A plural is its singular followed by one marker, so that "circles" profits from all that is
-# learnt about "circle".
-PAD, NULL, PLURAL = "<pad>", "<null>", "<plural>"
-TOKENS: tuple[str, ...] = (
-    PAD,
-    NULL,
-    PLURAL,
-    "a",
-    "an",
-    "and",
-    "left",
-    "right",
-    "above",
-    "below",
-    "of",
-    *COUNTS,
-    *SHAPES,
-    *COLOURS,
-)
-TOKEN_IDS: dict[str, int] = {token: index for index, token in enumerate(TOKENS)}
-MAX_PROMPT_TOKENS = 12
-
-#: Every word that a prompt may contain.
-VOCABULARY: tuple[str, ...] = tuple(token for token in TOKENS if not token.startswith("<")) + tuple(
-    PLURALS.values()
-)
-
-
-class UnknownWordError(ScalingarError):
-    """A prompt holds a word outside the closed vocabulary; the message names word and vocabulary."""
-
-    def __init__(self, word: str, prompt: str) -> None:
-        self.word = word
-        self.prompt = prompt
-        super().__init__(
-            f"unknown word {word!r} in prompt {prompt!r}. The shapes model knows: "
-            + ", ".join(VOCABULARY)
-            + "."
-        )
-
-
-class PromptError(ScalingarError):
-    """A prompt of known words that does not describe a scene; the message shows examples."""
-
-    def __init__(self, prompt: str, why: str) -> None:
-        super().__init__(
-            f"cannot read prompt {prompt!r}: {why}. Examples: 'a red circle', "
-            "'three triangles', 'a circle left of a square', 'a red circle and a blue square'."
-        )
-
-
-@dataclass(frozen=True)
-class ObjectSpec:
-    """One object that a scene must hold; ``colour=None`` leaves the colour open."""
-
-    shape: str
-    colour: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.colour} {self.shape}" if self.colour else self.shape
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a scene must hold: exactly these objects, and ``objects[0] relation objects[1]``."""
-
-    objects: tuple[ObjectSpec, ...]
-    relation: str | None = None
+#: Items per task.
+PER_TASK: dict[str, int] = {"seen": 60, "validation": 60, "test": 100, "beyond": 60}
+PER_KIND = 40  #: items per kind of ``instructions`` and wording
 
 
 @dataclass(frozen=True)
@@ -152,10 +56,11 @@ class Item:
 
     Attributes:
         prompt: The text given to the model.
-        task: One of :data:`TASKS`, or of :data:`IMPOSSIBLE_KINDS` in the split ``impossible``.
-        combination: Canonical content, the cluster that confidence intervals resample.
+        task: One of :data:`TASKS`, :data:`BEYOND`, or :data:`INSTRUCTIONS` with ``/short``, ``/long``.
+        combination: Canonical content, the cluster of confidence intervals: every wording and order
+            of one held-out fact.
         seed_index: Number of this item within its split and combination, from 0.
-        split: One of :data:`SPLITS`.
+        split: One of :data:`SPLITS`, or ``instructions``.
     """
 
     prompt: str
@@ -170,332 +75,172 @@ class Item:
         return parse(self.prompt)
 
 
-# ------------------------------------------------------------------------------------------------
-# Text
-# ------------------------------------------------------------------------------------------------
-
-
-def normalise(prompt: str) -> list[str]:
-    """Return the prompt's words: lower case, punctuation and repeated space removed.
-
-    Raises:
-        UnknownWordError: A word is not in :data:`VOCABULARY`.
-        PromptError: Nothing is left.
-    """
-    words = re.sub(r"[^\w\s]|_", " ", prompt.lower()).split()
-    for word in words:
-        if word not in VOCABULARY:
-            raise UnknownWordError(word, prompt)
-    if not words:
-        raise PromptError(prompt, "it holds no word")
-    return words
-
-
-def encode(prompt: str) -> list[int]:
-    """Return the token ids of a prompt, at most :data:`MAX_PROMPT_TOKENS`.
-
-    The order of words is not checked: any sequence of known words can be given to the model.
-
-    Raises:
-        UnknownWordError: A word is not in the vocabulary.
-        PromptError: The prompt is empty or longer than the model's prefix.
-    """
-    ids: list[int] = []
-    for word in normalise(prompt):
-        if word in _SINGULAR:
-            ids += [TOKEN_IDS[_SINGULAR[word]], TOKEN_IDS[PLURAL]]
-        else:
-            ids.append(TOKEN_IDS[word])
-    if len(ids) > MAX_PROMPT_TOKENS:
-        raise PromptError(prompt, f"it has {len(ids)} tokens; at most {MAX_PROMPT_TOKENS} fit")
-    return ids
-
-
-def _noun_phrase(words: list[str], prompt: str) -> tuple[ObjectSpec, int]:
-    """Consume one noun phrase from the front of ``words``; return the object and its count."""
-    if not words:
-        raise PromptError(prompt, "an object is missing")
-    count = 1
-    first = words[0]
-    if first in COUNTS:
-        count = COUNTS[words.pop(0)]
-    elif first in ("a", "an"):
-        words.pop(0)
-    else:
-        raise PromptError(prompt, f"expected 'a', 'an' or a number before {first!r}")
-    colour = words.pop(0) if words and words[0] in COLOURS else None
-    if not words:
-        raise PromptError(prompt, "a shape is missing")
-    noun = words.pop(0)
-    if count == 1 and noun in SHAPES:
-        return ObjectSpec(noun, colour), 1
-    if count > 1 and noun in _SINGULAR:
-        return ObjectSpec(_SINGULAR[noun], colour), count
-    raise PromptError(prompt, f"{noun!r} does not fit after {first!r}")
-
-
-@lru_cache(maxsize=65536)
-def parse(prompt: str) -> Spec:
-    """Read a prompt into the specification that the judge checks.
-
-    Raises:
-        UnknownWordError: A word is not in the vocabulary.
-        PromptError: The words do not describe a scene of one to four objects.
-    """
-    words = normalise(prompt)
-    first, count = _noun_phrase(words, prompt)
-    objects = [first] * count
-    relation: str | None = None
-    if words and words[0] in ("left", "right", "above", "below"):
-        relation = words.pop(0)
-        if relation in ("left", "right"):
-            if not words or words.pop(0) != "of":
-                raise PromptError(prompt, f"'of' is missing after {relation!r}")
-            relation += " of"
-        second, second_count = _noun_phrase(words, prompt)
-        if count + second_count != 2:
-            raise PromptError(prompt, "a relation joins two single objects")
-        objects.append(second)
-    else:
-        while words:
-            # Commas are gone by now, so "a ring, a cross and a circle" reads like three "and"s.
-            if words[0] == "and":
-                words.pop(0)
-            following, count = _noun_phrase(words, prompt)
-            objects += [following] * count
-    if words:
-        raise PromptError(prompt, f"{' '.join(words)!r} is left over")
-    if len(objects) > 4:
-        raise PromptError(prompt, f"a scene holds at most 4 objects, not {len(objects)}")
-    return Spec(tuple(objects), relation)
-
-
-def article(word: str) -> str:
-    """Return ``word`` with "a" or "an" before it."""
-    return ("an " if word[0] in "aeiou" else "a ") + word
-
-
-# ------------------------------------------------------------------------------------------------
-# Combinations
-# ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Combination:
-    """The canonical content of prompts, and every text that says it."""
-
-    task: str
-    id: str
-    prompts: tuple[str, ...]
-
-    @property
-    def spec(self) -> Spec:
-        """The specification of the first wording (all wordings ask for the same scenes)."""
-        return parse(self.prompts[0])
-
-
-def _join(first: str, second: str) -> tuple[str, ...]:
-    return (f"{article(first)} and {article(second)}", f"{article(second)} and {article(first)}")
-
-
-def _relate(first: str, relation: str, second: str) -> tuple[str, ...]:
-    return (
-        f"{article(first)} {relation} {article(second)}",
-        f"{article(second)} {_CONVERSE[relation]} {article(first)}",
-    )
-
-
-@lru_cache(maxsize=1)
-def combinations() -> dict[str, tuple[Combination, ...]]:
-    """Return all combinations of the six tasks, in a fixed order."""
-    single = [Combination("single_object", shape, (article(shape),)) for shape in SHAPES]
-    pairs = list(itertools.combinations(SHAPES, 2))
-    two = [Combination("two_object", f"{a}+{b}", _join(a, b)) for a, b in pairs]
-    counting = [
-        Combination("counting", f"{number} {shape}", (f"{word} {PLURALS[shape]}",))
-        for word, number in COUNTS.items()
-        for shape in SHAPES
-    ]
-    colors = [
-        Combination("colors", f"{colour} {shape}", (article(f"{colour} {shape}"),))
-        for shape in SHAPES
-        for colour in COLOURS
-    ]
-    position = [
-        Combination("position", f"{a} {relation} {b}", _relate(a, relation, b))
-        for a, b in itertools.permutations(SHAPES, 2)
-        for relation in ("left of", "above")
-    ]
-    attributed = [
-        Combination("color_attr", f"{i} {a}+{j} {b}", _join(f"{i} {a}", f"{j} {b}"))
-        for a, b in pairs
-        for i, j in itertools.permutations(COLOURS, 2)
-    ]
-    groups = (single, two, counting, colors, position, attributed)
-    return {task: tuple(group) for task, group in zip(TASKS, groups, strict=True)}
-
-
-# Three disjoint pairs, so that each shape loses exactly one partner to test.
-_TEST_PAIRS = ("square+ring", "circle+cross", "triangle+diamond")
-_VALIDATION_PAIRS = ("square+circle", "cross+ring")
-
-
-def _colour_pair_split(colour: str, shape: str) -> str:
-    """Diagonals of the (shape, colour) table: an explicit rule that spreads the held-out pairs."""
-    s = SHAPES.index(shape)
-    diagonal = (COLOURS.index(colour) + 3 * s) % 8
-    if diagonal == 0 or (diagonal == 5 and s in (0, 2, 3, 5)):
-        return "test"
-    if diagonal == 2 and s != 0:
-        return "validation"
-    return "train"
-
-
-def _hash_order(items: Sequence[Combination]) -> list[Combination]:
-    return sorted(items, key=lambda c: _digest(f"{c.task}:{c.id}"))
-
-
-@lru_cache(maxsize=1)
-def assignment() -> dict[str, dict[str, tuple[Combination, ...]]]:
-    """Return ``{split: {task: combinations}}`` for train, validation and test.
-
-    ``single_object`` and ``counting`` appear whole in all three.  ``color_attr`` combinations
-    that are in no held-out part but name a held-out pair of colour and shape are in none.
-    """
-    table: dict[str, dict[str, tuple[Combination, ...]]] = {
-        split: {} for split in ("train", "validation", "test")
-    }
-    for task, group in combinations().items():
-        if task in ("single_object", "counting"):
-            chosen = dict.fromkeys(table, list(group))
-        else:
-            chosen = {split: [] for split in table}
-            ranked = _hash_order(group)
-            for rank, combination in enumerate(ranked):
-                if task == "colors":
-                    colour, shape = combination.id.split()
-                    split = _colour_pair_split(colour, shape)
-                elif task == "two_object":
-                    held = {**dict.fromkeys(_TEST_PAIRS, "test")}
-                    held |= dict.fromkeys(_VALIDATION_PAIRS, "validation")
-                    split = held.get(combination.id, "train")
-                else:
-                    share = rank / len(ranked)
-                    split = "test" if share < 0.2 else "validation" if share < 0.3 else "train"
-                if split == "train" and task == "color_attr" and not _names_trained(combination):
-                    continue
-                chosen[split].append(combination)
-        for split, members in chosen.items():
-            table[split][task] = tuple(members)
-    return table
-
-
-def _names_trained(combination: Combination) -> bool:
-    return all(
-        _colour_pair_split(o.colour, o.shape) == "train"
-        for o in combination.spec.objects
-        if o.colour is not None
-    )
-
-
-# ------------------------------------------------------------------------------------------------
-# Splits
-# ------------------------------------------------------------------------------------------------
-
-_PER_TASK = {"validation": 60, "test": 100}
-_PER_KIND = 60
-
-
-def _spread(members: Sequence[Combination], task: str, split: str, size: int) -> list[Item]:
-    """``size`` items over the combinations as evenly as possible, alternating the wordings."""
-    ranked = _hash_order(members)
-    items = []
-    for index in range(size):
-        combination = ranked[index % len(ranked)]
-        repeat = index // len(ranked)
-        # Rank parity too, so that combinations used once do not all show their first wording.
-        wording = (repeat + index % len(ranked)) % len(combination.prompts)
-        items.append(Item(combination.prompts[wording], task, combination.id, repeat, split))
-    return items
-
-
 def _digest(text: str) -> str:
-    # Content hashes, not a generator: numpy does not promise equal streams across versions.
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _impossible() -> list[Item]:
-    def draw(options: Sequence[str], number: int, key: str) -> list[str]:
-        return sorted(options, key=lambda option: _digest(f"{key}:{option}"))[:number]
+def _order(facts_: Iterable[Fact]) -> list[Fact]:
+    return sorted(facts_, key=lambda fact: _digest(f"{fact.kind}:{fact}"))
 
-    items: list[Item] = []
-    for kind in IMPOSSIBLE_KINDS:
-        seen: set[str] = set()
-        attempt = 0
-        while len(seen) < _PER_KIND:
-            source = f"{kind}:{attempt}"
-            attempt += 1
-            shapes = draw(SHAPES, 3, source)
-            names = [f"{c} {s}" for c, s in zip(draw(COLOURS, 3, source), shapes, strict=True)]
-            if kind == "three_attributed":
-                prompt = " and ".join(article(name) for name in names)
-                key = "+".join(sorted(names))
-            elif kind == "count_colour":
-                (word,) = draw(list(COUNTS), 1, source)
-                colour, shape = names[0].split()
-                prompt = f"{word} {colour} {PLURALS[shape]}"
-                key = f"{COUNTS[word]} {names[0]}"
-            else:
-                (relation,) = draw(RELATIONS, 1, source)
-                prompt, other = _relate(names[0], relation, names[1])
-                key = prompt if relation in ("left of", "above") else other
-            if key not in seen:
-                seen.add(key)
-                items.append(Item(prompt, kind, key, 0, "impossible"))
+
+def _shuffled(options: Sequence[str], key: str) -> list[str]:
+    return sorted(options, key=lambda option: _digest(f"{key}:{option}"))
+
+
+# The task that each kind of fact is asked for in.
+_KIND_OF = {"two_object": "beside", "counting": "count", "colors": "colour", "position": "axis"}
+
+
+def _only_new(spec: Spec, fact: Fact) -> bool:
+    """Whether ``fact`` is all that ``spec`` says and training does not."""
+    return all(f == fact or part_of(f) == "train" for f in facts(spec))
+
+
+def _wordings(task: str, fact: Fact) -> list[Spec]:
+    """Every way in which ``task`` can ask for ``fact`` without saying another new one."""
+    words = fact.words
+    specs: list[Spec] = []
+    if task == "colors":
+        specs = [Spec((ObjectSpec(words[1], words[0]),))]
+    elif task == "counting":
+        specs = [Spec((ObjectSpec(words[2], words[1]),) * int(words[0]))]
+    elif task == "two_object":
+        one, other = ObjectSpec(words[1], words[0]), ObjectSpec(words[2])
+        specs = [Spec((one, other)), Spec((other, one))]
+    elif task == "color_attr":
+        for colour in COLOURS:
+            one, other = ObjectSpec(words[1], words[0]), ObjectSpec(words[2], colour)
+            specs += [Spec((one, other)), Spec((other, one))] if colour != words[0] else []
+    else:
+        relations = ("left of", "right of") if words[1] == "by" else ("above", "below")
+        for relation in relations:
+            one, other = ObjectSpec(words[0]), ObjectSpec(words[2])
+            specs += [Spec((one, other), relation), Spec((other, one), CONVERSE[relation])]
+    return [spec for spec in specs if _only_new(spec, fact)]
+
+
+def _facts_for(task: str, part: Part) -> list[tuple[Fact, list[Spec]]]:
+    """The facts of a task in one part of the world, each with its wordings, in hash order."""
+    kind = "beside" if task == "color_attr" else _KIND_OF[task]
+    chosen = [fact for fact in all_facts(kind) if part_of(fact) == part]  # type: ignore[arg-type]
+    pairs = ((fact, _wordings(task, fact)) for fact in _order(chosen))
+    return [(fact, specs) for fact, specs in pairs if specs]
+
+
+def _spread(task: str, split: str, part: Part, size: int) -> list[Item]:
+    """``size`` items over a task's facts as evenly as possible, alternating the wordings."""
+    if task == "single_object":
+        options = [(shape, [Spec((ObjectSpec(shape),))]) for shape in SHAPES]
+    else:
+        options = [(str(fact), specs) for fact, specs in _facts_for(task, part)]
+    items = []
+    for index in range(size):
+        name, specs = options[index % len(options)]
+        repeat = index // len(options)
+        ways = _shuffled([caption(spec) for spec in specs], f"{split}:{task}:{name}")
+        items.append(Item(ways[repeat % len(ways)], task, name, repeat, split))
     return items
+
+
+def _trained_pair(key: str) -> tuple[str, str]:
+    shapes = _shuffled(SHAPES, key)
+    return shapes[0], shapes[1]
+
+
+def _beyond_spec(kind: str, key: str) -> Spec:
+    (relation,) = _shuffled(RELATIONS, key)[:1]
+    if kind == "four_object":
+        return Spec(tuple(ObjectSpec(shape) for shape in _shuffled(SHAPES, key)[:4]))
+    pair = tuple(ObjectSpec(shape) for shape in _trained_pair(key))
+    if kind == "relation_negation":
+        (absent,) = _shuffled(COLOURS, key)[:1]
+        return Spec(pair, relation, absent=absent)
+    return Spec(pair, relation, same_colour=True)
+
+
+def _beyond() -> list[Item]:
+    items: list[Item] = []
+    for kind in BEYOND:
+        seen: set[str] = set()
+        for attempt in itertools.count():
+            spec = _beyond_spec(kind, f"{kind}:{attempt}")
+            prompt = caption(spec)
+            if trained(spec) and prompt not in seen:
+                seen.add(prompt)
+                items.append(Item(prompt, kind, prompt, 0, "beyond"))
+            if len(seen) == PER_TASK["beyond"]:
+                break
+    return items
+
+
+def _instruction_spec(kind: str, key: str) -> tuple[Fact, Spec]:
+    """A specification of one kind and the one held-out fact that it says, both drawn by ``key``."""
+    task = {
+        "attribute": "colors",
+        "relation": "position",
+        "count": "counting",
+        "negation": "two_object",
+        "attribute_attribute": "color_attr",
+        "attribute_relation": "position",
+        "attribute_count": "two_object",
+        "attribute_negation": "colors",
+    }[kind]
+    options = _facts_for(task, "test")
+    fact, specs = min(options, key=lambda option: _digest(f"{key}:{option[0]}"))
+    spec = min(specs, key=lambda each: _digest(f"{key}:{caption(each)}"))
+    colours = _shuffled(COLOURS, key)
+    objects = spec.objects
+    if kind == "attribute_relation":
+        objects = tuple(ObjectSpec(o.shape, c) for o, c in zip(objects, colours, strict=False))
+    elif kind == "attribute_count":
+        objects = tuple(each for o in objects for each in ((o, o) if o.colour else (o,)))
+    elif kind == "attribute_negation":
+        other = _shuffled([s for s in SHAPES if s != objects[0].shape], key)[0]
+        objects = (*objects, ObjectSpec(other))
+    absent = colours[0] if kind in ("negation", "attribute_negation") else None
+    return fact, Spec(objects, spec.relation, absent=absent)
+
+
+def _sayable(spec: Spec, fact: Fact) -> bool:
+    named = {o.colour for o in spec.objects if o.colour} | {o.shape for o in spec.objects}
+    return spec.absent not in named and _only_new(spec, fact)
+
+
+@lru_cache(maxsize=1)
+def instruction_items() -> tuple[Item, ...]:
+    """The items of ``instructions``: each short prompt has its long twin, one cluster together."""
+    items: list[Item] = []
+    for kind in INSTRUCTIONS:
+        found: list[tuple[Spec, str]] = []
+        for attempt in itertools.count():
+            fact, spec = _instruction_spec(kind, f"{kind}:{attempt}")
+            if _sayable(spec, fact) and caption(spec) not in {caption(s) for s, _ in found}:
+                found.append((spec, f"{kind}: {fact}"))
+            if len(found) == PER_KIND or attempt > 50 * PER_KIND:
+                break
+        for wording in ("short", "long"):
+            counts: dict[str, int] = {}
+            for spec, name in found:
+                number = counts[name] = counts.get(name, -1) + 1
+                text = caption(spec, long=wording == "long")
+                items.append(Item(text, f"{kind}/{wording}", name, number, "instructions"))
+    return tuple(items)
 
 
 @lru_cache(maxsize=4)
 def split_items(split: str) -> tuple[Item, ...]:
-    """Return the fixed items of a split.
-
-    ``validation`` holds 60 items per task, ``test`` 100, ``impossible`` 60 per kind; ``train``
-    one item per wording that training may show.
+    """Return the fixed items of a split: :data:`PER_TASK` for each task.
 
     Raises:
         ValueError: ``split`` is not one of :data:`SPLITS`.
     """
-    if split == "impossible":
-        return tuple(_impossible())
-    if split == "train":
-        return tuple(
-            Item(prompt, task, combination.id, 0, split)
-            for task, members in assignment()["train"].items()
-            for combination in members
-            for prompt in combination.prompts
-        )
-    if split not in _PER_TASK:
+    if split not in SPLITS:
         raise ValueError(f"split={split!r} is unknown; choose one of {', '.join(SPLITS)}.")
-    return tuple(
-        item
-        for task, members in assignment()[split].items()
-        for item in _spread(members, task, split, _PER_TASK[split])
-    )
-
-
-def sample_training_prompts(count: int, rng: np.random.Generator) -> list[str]:
-    """Draw ``count`` training prompts: the task by :data:`TRAIN_MIX`, then evenly."""
-    train = assignment()["train"]
-    prompts = [
-        [prompt for combination in train[task] for prompt in combination.prompts]
-        for task in TRAIN_MIX
-    ]
-    tasks = rng.choice(len(TRAIN_MIX), size=count, p=list(TRAIN_MIX.values()))
-    uniform = rng.random(count)
-    return [
-        prompts[task][int(u * len(prompts[task]))]
-        for task, u in zip(tasks.tolist(), uniform.tolist(), strict=True)
-    ]
+    if split == "beyond":
+        return tuple(_beyond())
+    part: Part = "train" if split == "seen" else "test" if split == "test" else "validation"
+    size = PER_TASK[split]
+    return tuple(item for task in TASKS for item in _spread(task, split, part, size))
 
 
 def overall_accuracy(correct: Sequence[bool], items: Sequence[Item]) -> float:
@@ -510,3 +255,5 @@ def overall_accuracy(correct: Sequence[bool], items: Sequence[Item]) -> float:
     for verdict, item in zip(correct, items, strict=True):
         by_task.setdefault(item.task, []).append(bool(verdict))
     return float(np.mean([np.mean(verdicts) for verdicts in by_task.values()]))
+
+

@@ -1,7 +1,7 @@
 """Scenes of the shapes world and their rendering to 48 x 48 RGB.
 
-Everything lies on a grid of 12 x 12 cells of 4 x 4 pixels, the tokenizer's grid.  An object covers
-3 x 3 cells; two objects keep at least one cell apart.  The cells under an object show the plain
+Everything lies on a grid of 8 x 8 cells of 6 x 6 pixels, the tokenizer's grid.  An object covers
+2 x 2 cells; two objects keep at least one cell apart.  The cells under an object show the plain
 tint, so that a patch of an object's edge looks the same on every texture: fewer distinct patches,
 and so fewer tokens to learn, without making the pictures any less varied.
 """
@@ -15,16 +15,17 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from scalingar_plugins.models.shapes.prompts import COLOURS, SHAPES, Spec
+from scalingar_plugins.models.shapes.grammar import Spec
+from scalingar_plugins.models.shapes.silhouettes import OBJECT_SIZE, masks
+from scalingar_plugins.models.shapes.words import COLOURS, SHAPES
 
-CELL = 4  #: pixels per side of a cell, the tokenizer's downsampling
-GRID = 12  #: cells per side
+CELL = 6  #: pixels per side of a cell, the tokenizer's downsampling
+GRID = 8  #: cells per side
 SIZE = CELL * GRID  #: pixels per side of a picture
-OBJECT_CELLS = 3  #: cells per side of an object
-OBJECT_SIZE = CELL * OBJECT_CELLS  #: pixels per side of an object
+OBJECT_CELLS = OBJECT_SIZE // CELL  #: cells per side of an object
 PLACES = GRID - OBJECT_CELLS + 1  #: positions of an object along one axis
 
-#: RGB of the colour words: bright, so that the largest channel tells object from background.
+#: RGB of the colour words; any two are at least 70 apart.
 PALETTE: dict[str, tuple[int, int, int]] = {
     "red": (226, 40, 44),
     "orange": (255, 142, 20),
@@ -34,19 +35,16 @@ PALETTE: dict[str, tuple[int, int, int]] = {
     "blue": (48, 92, 246),
     "purple": (178, 62, 222),
     "white": (246, 246, 246),
+    "pink": (255, 150, 200),
+    "brown": (150, 90, 40),
 }
 #: Background tints: dark, and told apart by hue.
-TINTS: tuple[tuple[int, int, int], ...] = (
-    (26, 28, 36),
-    (52, 34, 30),
-    (26, 48, 36),
-    (34, 36, 70),
-)
+TINTS: tuple[tuple[int, int, int], ...] = ((26, 28, 36), (34, 36, 70))
 TEXTURES: tuple[str, ...] = ("plain", "rows", "columns", "dots")
+TEXTURE_LIGHT = 26  #: how much brighter than its tint a texture is, per channel
 PHASES = 4  #: shifts of a texture, in cells
 
 UInt8 = NDArray[np.uint8]
-Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -69,26 +67,6 @@ class Scene:
     phase: int = 0
 
 
-@lru_cache(maxsize=1)
-def masks() -> dict[str, Bool]:
-    """Return each shape's silhouette, bool ``[12, 12]``, touching all four sides of its box."""
-    y, x = np.mgrid[0:OBJECT_SIZE, 0:OBJECT_SIZE] - (OBJECT_SIZE - 1) / 2
-    radius = np.hypot(x, y)
-    cross = (np.abs(x) < 2) | (np.abs(y) < 2)
-    table = {
-        "square": np.ones((OBJECT_SIZE, OBJECT_SIZE), dtype=np.bool_),
-        "circle": radius <= 6.0,
-        # Two pixels wide at the tip, twelve at the base.
-        "triangle": np.abs(x) <= (y + 5.5) / 2 + 0.5,
-        "cross": cross,
-        "diamond": np.abs(x) + np.abs(y) <= 6.0,
-        "ring": (radius <= 6.0) & (radius > 3.2),
-    }
-    for mask in table.values():
-        mask.flags.writeable = False
-    return {shape: table[shape] for shape in SHAPES}
-
-
 @lru_cache(maxsize=256)
 def _sprite(shape: str, colour: str, tint: int) -> UInt8:
     mask = masks()[shape][..., None]
@@ -97,13 +75,18 @@ def _sprite(shape: str, colour: str, tint: int) -> UInt8:
     return sprite
 
 
+def texture_colour(tint: int) -> NDArray[np.uint8]:
+    """RGB of a tint's texture."""
+    return (np.array(TINTS[tint]) + TEXTURE_LIGHT).astype(np.uint8)
+
+
 @lru_cache(maxsize=256)
 def _background(tint: int, texture: str, phase: int) -> UInt8:
     picture = np.empty((SIZE, SIZE, 3), dtype=np.uint8)
     picture[:] = TINTS[tint]
-    light = np.minimum(np.array(TINTS[tint]) + 26, 255).astype(np.uint8)
+    light = texture_colour(tint)
     period = CELL * PHASES
-    lines = np.arange(CELL * phase + 1, SIZE, period)
+    lines = np.arange(CELL * phase + 2, SIZE, period)
     if texture == "rows":
         picture[lines] = light
     elif texture == "columns":
@@ -120,12 +103,7 @@ def _background(tint: int, texture: str, phase: int) -> UInt8:
 
 def render(scene: Scene) -> UInt8:
     """Return the picture of a scene, uint8 ``[48, 48, 3]``."""
-    picture: UInt8 = _background(scene.tint, scene.texture, scene.phase).copy()
-    for item in scene.objects:
-        y, x = CELL * item.row, CELL * item.col
-        sprite = _sprite(item.shape, item.colour, scene.tint)
-        picture[y : y + OBJECT_SIZE, x : x + OBJECT_SIZE] = sprite
-    return picture
+    return render_batch([scene])[0]
 
 
 def render_batch(scenes: Sequence[Scene]) -> UInt8:
@@ -138,6 +116,36 @@ def render_batch(scenes: Sequence[Scene]) -> UInt8:
             sprite = _sprite(item.shape, item.colour, scene.tint)
             picture[y : y + OBJECT_SIZE, x : x + OBJECT_SIZE] = sprite
     return out
+
+
+def cells_of(pictures: UInt8) -> UInt8:
+    """Cut pictures ``[B, 48, 48, 3]`` into cells in raster order, ``[B, 64, 108]``."""
+    batch, height, width, _ = pictures.shape
+    parts = pictures.reshape(batch, height // CELL, CELL, width // CELL, CELL, 3)
+    cells: UInt8 = parts.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, CELL * CELL * 3)
+    return cells
+
+
+@lru_cache(maxsize=1)
+def distinct_cells() -> UInt8:
+    """Every cell that a rendered scene can show, uint8 ``[K, 108]``, in a fixed order."""
+    scenes: list[Scene] = [
+        Scene((), tint, texture, phase)
+        for tint in range(len(TINTS))
+        for texture in TEXTURES
+        for phase in range(PHASES)
+    ]
+    scenes += [
+        Scene((SceneObject(shape, colour, 0, 0),), tint)
+        for tint in range(len(TINTS))
+        for shape in SHAPES
+        for colour in COLOURS
+    ]
+    found = cells_of(render_batch(scenes)).reshape(-1, CELL * CELL * 3)
+    _, first = np.unique(found, axis=0, return_index=True)
+    table: UInt8 = found[np.sort(first)]
+    table.flags.writeable = False
+    return table
 
 
 def holds(relation: str, dy: float, dx: float, margin: float = 0.0) -> bool:
@@ -197,9 +205,17 @@ def sample_scene(spec: Spec, rng: np.random.Generator) -> Scene:
     """Draw a scene that holds exactly what ``spec`` says; whatever it leaves open is random."""
     places = _places(len(spec.objects), spec.relation, rng)
     extra = rng.integers(0, 1 << 30, 3 + len(spec.objects)).tolist()
+    allowed = [colour for colour in COLOURS if colour != spec.absent]
+    drawn = [
+        o.colour or allowed[draw % len(allowed)]
+        for o, draw in zip(spec.objects, extra[3:], strict=True)
+    ]
+    if spec.same_colour:
+        named = [o.colour for o in spec.objects if o.colour]
+        drawn = [named[0] if named else drawn[0]] * len(drawn)
     objects = tuple(
-        SceneObject(o.shape, o.colour or COLOURS[draw % len(COLOURS)], row, col)
-        for o, (row, col), draw in zip(spec.objects, places, extra[3:], strict=True)
+        SceneObject(o.shape, colour, row, col)
+        for o, colour, (row, col) in zip(spec.objects, drawn, places, strict=True)
     )
     return Scene(
         objects,
@@ -207,3 +223,4 @@ def sample_scene(spec: Spec, rng: np.random.Generator) -> Scene:
         texture=TEXTURES[extra[1] % len(TEXTURES)],
         phase=extra[2] % PHASES,
     )
+

@@ -64,12 +64,3 @@ def merged(generator: Generator) -> Generator:
     plain.load_state_dict(state)
     return plain
 
-
-def adopt(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of a generator trained without sharing, for one with it."""
-    plain = "decoder.output.weight"
-    if plain not in state:
-        return state
-    out = {k: v for k, v in state.items() if k != plain}
-    out["decoder.output.parametrizations.weight.original"] = state[plain]
-    return out

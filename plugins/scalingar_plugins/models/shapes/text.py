@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scalingar_plugins.models.shapes.prompts import (
+from scalingar_plugins.models.shapes.words import (
     MAX_PROMPT_TOKENS,
     NULL,
     PAD,
