@@ -67,9 +67,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
+#: Pytest's own, and what torch's compiler sets once, whenever something imports it (autocast and
+#: the optimisers do, at a moment that depends on what ran before).
+_NOT_A_TESTS = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "GOMP_SPINCOUNT"}
+
+
 def _surroundings() -> dict[str, object]:
     """What every test of a process sees, and may change for itself alone."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    environment = {k: v for k, v in os.environ.items() if k not in _NOT_A_TESTS}
     found = {"cwd": os.getcwd(), "path": tuple(sys.path), "environment": environment}
     if (torch := sys.modules.get("torch")) is not None:
         found["threads of torch"] = torch.get_num_threads()

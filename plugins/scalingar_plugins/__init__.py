@@ -311,7 +311,7 @@ def scalingar_register(registry: Registry) -> None:
         "model",
         "shapes",
         _HERE + "models.shapes.adapter:load",
-        "embedded: 48 x 48 scenes of coloured shapes, 144 tokens; works offline on a CPU",
+        "embedded: 48 x 48 scenes of coloured shapes, 64 tokens; works offline on a CPU",
     )
     for name, loader, summary in _MODELS:
         add("model", name, _HERE + "models." + loader, summary)
@@ -332,6 +332,12 @@ def scalingar_register(registry: Registry) -> None:
         "shapes",
         _HERE + "benchmarks.shapes:ShapesBenchmark",
         "the embedded domain's splits, scored exactly",
+    )
+    add(
+        "benchmark",
+        "shapes-instructions",
+        _HERE + "benchmarks.shapes:ShapesInstructions",
+        "the embedded domain's instructions, basic and advanced, short and long, scored exactly",
     )
     add(
         "benchmark",

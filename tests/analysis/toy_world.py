@@ -21,7 +21,7 @@ class ToyBenchmark:
     """Twelve prompts of two tasks; right is what is brighter than grey."""
 
     name: str = "toy"
-    splits: tuple[str, ...] = ("test", "other", "validation", "impossible")
+    splits: tuple[str, ...] = ("test", "other", "validation", "beyond")
 
     def items(self, split):
         return [

@@ -25,7 +25,7 @@ def test_the_default_command_makes_all_its_files_and_repeats_to_the_byte(
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("a-circle-left-of-a-square-scalingar-0-")
     again = cli("generate", "--config", folder / "config.yaml", "--out", "again", "--json")
-    assert json.loads(again.stdout)["tokens"]["complete"] == 3 * 144
+    assert json.loads(again.stdout)["tokens"]["complete"] == 3 * 64
     first, second = content(folder), content(tmp_path / "again")
     assert first.keys() == second.keys() >= {"image.png", "candidates.png", "dynamics.png"}
     assert {name for name in first if first[name] != second[name]} == {"run.json"}

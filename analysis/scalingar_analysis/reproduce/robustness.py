@@ -1,4 +1,4 @@
-"""How much impossible prompts hurt: the drop from one split to another, method against base."""
+"""How much prompts beyond training hurt: the drop from one split to another, method against base."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def robustness(easy: Study, hard: Study) -> Section:
             sentences.append(
                 verdict(value, [paper.ROBUSTNESS], what)
                 if floor >= FLOOR
-                else f"{what}: inconclusive, the base is right on {floor:.1%} of the impossible "
-                f"prompts, fewer than {FLOOR:.0%}."
+                else f"{what}: inconclusive, the base is right on {floor:.1%} of the "
+                f"prompts beyond training, fewer than {FLOOR:.0%}."
             )
     columns = [
-        "strategy", "accuracy", "on impossible prompts", "drop", "hurt less than the base", "paper",
+        "strategy", "accuracy", "beyond training", "drop", "hurt less than the base", "paper",
     ]  # fmt: skip
     return Section("robustness", sweeps.EXPERIMENTS["robustness"], columns, rows, sentences)
 

@@ -52,7 +52,7 @@ EXPERIMENTS = {
     "sensitivity": "Figures 9 to 11: p, delta_rec and the weights",
     "width": "Width: from N = 1 to twice N",
     "ladder": "Oracle ladder: what a better selector could win",
-    "robustness": "Robustness: impossible prompts",
+    "robustness": "Robustness: prompts beyond training",
     "signals": "Signals: what they know of a candidate",
 }
 
@@ -77,7 +77,7 @@ class Plan:
         if split not in splits:
             raise unknown_name("split", split, splits)
         studied = "validation" if "validation" in splits else split
-        hard = "impossible" if "impossible" in splits and split != "impossible" else None
+        hard = "beyond" if "beyond" in splits and split != "beyond" else None
         return cls(split, studied, hard)
 
 

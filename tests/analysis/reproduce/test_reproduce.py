@@ -30,7 +30,7 @@ def test_studies_that_choose_never_touch_the_split_of_the_tables():
     assert splits == {
         "test": "test",
         "validation-sensitivity": "validation",
-        "impossible": "impossible",
+        "beyond": "beyond",
         "validation-signals": "validation",
     }
     assert Plan.of(("test",)) == Plan("test", "test", None)

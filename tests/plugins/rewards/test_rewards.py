@@ -31,7 +31,7 @@ from scalingar_plugins.confidence.certainty import (
     top_confidence,
 )
 from scalingar_plugins.confidence.likelihood import LogProbConfidence
-from scalingar_plugins.models.shapes.prompts import parse
+from scalingar_plugins.models.shapes.grammar import parse
 from scalingar_plugins.models.shapes.scenes import render, sample_scene
 from scalingar_plugins.rewards import images
 from scalingar_plugins.rewards.confidence import (

@@ -35,7 +35,7 @@ PRESET = Sampling(guidance=1.5, temperature=1.0, top_k=0, top_p=0.98)
 
 @frozen(eq=False, slots=False)
 class ShapesModel:
-    """12 x 12 tokens of 4 x 4 pixels, a codebook of 1024, both branches in one batch."""
+    """8 x 8 tokens of 6 x 6 pixels, a code for each distinct cell, both branches in one batch."""
 
     generator: Generator = field(repr=False)
     tokenizer: Tokenizer = field(repr=False)

@@ -16,33 +16,26 @@ import torch
 from numpy.typing import NDArray
 
 from scalingar_plugins.models.shapes.generator import Generator, sample_tokens
-from scalingar_plugins.models.shapes.judge import Verdict, judge_batch
-from scalingar_plugins.models.shapes.prompts import (
-    COLOURS,
-    SHAPES,
-    Item,
-    Spec,
-    overall_accuracy,
-    parse,
-    sample_training_prompts,
-    split_items,
-)
+from scalingar_plugins.models.shapes.grammar import Spec
+from scalingar_plugins.models.shapes.judge import Judgement, judge_batch
+from scalingar_plugins.models.shapes.prompts import Item, overall_accuracy, split_items
 from scalingar_plugins.models.shapes.scenes import (
     CELL,
     OBJECT_CELLS,
-    OBJECT_SIZE,
     PALETTE,
     PLACES,
     TINTS,
     Scene,
     SceneObject,
-    masks,
     render,
     render_batch,
     sample_scene,
 )
+from scalingar_plugins.models.shapes.silhouettes import OBJECT_SIZE, masks
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer
+from scalingar_plugins.models.shapes.training_prompts import draw_spec
 from scalingar_plugins.models.shapes.weights import load_generator, load_tokenizer
+from scalingar_plugins.models.shapes.words import COLOURS, SHAPES
 
 UInt8 = NDArray[np.uint8]
 
@@ -58,6 +51,9 @@ CONTRADICTIONS: tuple[str, ...] = (
     "blob",
     "merged",
     "two_tone",
+    "stripe",
+    "specks",
+    "stranger",
 )
 
 
@@ -67,11 +63,11 @@ def random_generator(seed: int) -> np.random.Generator:
 
 
 def mixed_specs(count: int, rng: np.random.Generator) -> list[Spec]:
-    """Specifications of all tasks as in training, one in ten from the split ``impossible``."""
-    specs = [parse(prompt) for prompt in sample_training_prompts(count, rng)]
-    impossible = split_items("impossible")
+    """Specifications as in training, one in ten from the split ``beyond``."""
+    specs = [draw_spec(rng) for _ in range(count)]
+    beyond = split_items("beyond")
     for index in range(0, count, 10):
-        specs[index] = impossible[int(rng.integers(len(impossible)))].spec
+        specs[index] = beyond[int(rng.integers(len(beyond)))].spec
     return specs
 
 
@@ -90,13 +86,34 @@ def _other(options: Sequence[str], but: str, rng: np.random.Generator) -> str:
     return rest[int(rng.integers(len(rest)))]
 
 
+#: Colours without a name: an object in one of them is malformed.
+STRANGERS: tuple[tuple[int, int, int], ...] = ((140, 140, 140), (0, 0, 139), (90, 200, 160))
+
+
+def _specks(picture: UInt8, scene: Scene, rng: np.random.Generator) -> UInt8 | None:
+    """Up to a dozen marks of five pixels, apart from objects and each other; None below two."""
+    marks = 0
+    for row, col in np.argwhere(np.ones((4, 3))).tolist():
+        y, x = row * 12 + 5, col * 16 + 5 + int(rng.integers(3))
+        near = any(
+            abs(y - CELL * o.row - OBJECT_SIZE / 2) < OBJECT_SIZE / 2 + 4
+            and abs(x - CELL * o.col - OBJECT_SIZE / 2) < OBJECT_SIZE / 2 + 8
+            for o in scene.objects
+        )
+        if not near:
+            picture[y, x : x + 5] = PALETTE["red"]
+            marks += 1
+    return picture if marks > 1 else None
+
+
 def contradiction(kind: str, spec: Spec, rng: np.random.Generator) -> UInt8 | None:
     """A picture that contradicts ``spec`` in one respect, or None where ``kind`` does not apply.
 
     ``colour``, ``shape``, ``count``, ``relation``: one of these is changed; ``extra``: one object
-    more; ``half``: half of an object is missing; ``chipped``: one cell of an object is; ``blob``: an object is a random blob;
-    ``merged``: two shapes drawn over each other in one place; ``two_tone``: an object's halves
-    have two colours.
+    more; ``half``: half of an object is missing; ``chipped``: one cell of an object is; ``blob``: an
+    object is a random half of its cells; ``merged``: two shapes drawn over each other in one place;
+    ``two_tone``: an object's halves have two colours; ``stripe``: its two top rows have another;
+    ``specks``: marks of five pixels each; ``stranger``: an extra square in a colour of no name.
     """
     scene = sample_scene(spec, rng)
     pick = int(rng.integers(len(scene.objects)))
@@ -108,7 +125,7 @@ def contradiction(kind: str, spec: Spec, rng: np.random.Generator) -> UInt8 | No
         return render(replace(scene, objects=tuple(objects)))
 
     if kind == "colour":
-        if spec.objects[pick].colour is None:
+        if spec.objects[pick].colour is None or spec.same_colour:
             return None
         return swap(replace(chosen, colour=_other(COLOURS, chosen.colour, rng)))
     if kind == "shape":
@@ -116,8 +133,7 @@ def contradiction(kind: str, spec: Spec, rng: np.random.Generator) -> UInt8 | No
     if kind == "count":
         if len(scene.objects) < 2:
             return None
-        objects = scene.objects[:pick] + scene.objects[pick + 1 :]
-        return render(replace(scene, objects=objects))
+        return render(replace(scene, objects=scene.objects[:pick] + scene.objects[pick + 1 :]))
     if kind == "relation":
         if spec.relation is None:
             return None
@@ -148,13 +164,27 @@ def contradiction(kind: str, spec: Spec, rng: np.random.Generator) -> UInt8 | No
         box[part] = tint
     elif kind == "chipped":
         shown = masks()[chosen.shape].reshape(OBJECT_CELLS, CELL, OBJECT_CELLS, CELL)
-        # A cell of at least half its pixels: the loss of a corner's few is within a blur.
-        whole = np.argwhere(shown.sum((1, 3)) >= CELL * CELL // 2)
+        # A cell of at least a third of its pixels: less is within the templates' tolerance.
+        whole = np.argwhere(shown.sum((1, 3)) >= CELL * CELL // 3)
         i, j = (CELL * whole[int(rng.integers(len(whole)))]).tolist()
         box[i : i + CELL, j : j + CELL] = tint
     elif kind == "two_tone":
         shown = masks()[chosen.shape][part]
         box[part][shown] = PALETTE[_other(COLOURS, chosen.colour, rng)]
+    elif kind == "stripe":
+        shown = masks()[chosen.shape][:2]
+        if 20 * shown.sum() <= masks()[chosen.shape].sum():  # a tip: within the colour's tolerance
+            return None
+        box[:2][shown] = PALETTE[_other(COLOURS, chosen.colour, rng)]
+    elif kind == "specks":
+        return _specks(picture, scene, rng)
+    elif kind == "stranger":
+        place = _free_place(scene, rng)
+        if place is None:
+            return None
+        y, x = (CELL * place[0], CELL * place[1])
+        strange = STRANGERS[int(rng.integers(len(STRANGERS)))]
+        picture[y : y + OBJECT_SIZE, x : x + OBJECT_SIZE] = strange
     elif kind == "merged":
         other = masks()[_other(SHAPES, chosen.shape, rng)]
         # Shifted by a cell or two, so that the union is no shape of its own.
@@ -167,9 +197,9 @@ def contradiction(kind: str, spec: Spec, rng: np.random.Generator) -> UInt8 | No
             return None
         picture[y2 : y2 + OBJECT_SIZE, x2 : x2 + OBJECT_SIZE][other] = PALETTE[chosen.colour]
     elif kind == "blob":
-        # A random half of the cells, at least one, as a generator's botched object looks.
+        # Some of the cells, as a generator's botched object looks.
         cells = rng.random((OBJECT_CELLS, OBJECT_CELLS)) < 0.5
-        cells[1, 1] = True
+        cells[0, 0] = True
         blob = np.kron(cells, np.ones((CELL, CELL))).astype(bool)
         if any((blob == mask).all() for mask in masks().values()):
             return None
@@ -232,10 +262,10 @@ def generate(
     seed: int,
     temperature: float = 1.0,
     batch: int = 128,
-) -> tuple[list[Verdict], UInt8]:
+) -> tuple[list[Judgement], UInt8]:
     """Draw and judge one picture per item; returns verdicts and uint8 ``[B, 48, 48, 3]``."""
     rng = torch.Generator().manual_seed(seed)
-    verdicts: list[Verdict] = []
+    verdicts: list[Judgement] = []
     pictures: list[UInt8] = []
     for start in range(0, len(items), batch):
         chunk = items[start : start + batch]

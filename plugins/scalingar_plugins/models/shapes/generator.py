@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from scalingar_plugins.models.decoder import Decoder, DecoderConfig
-from scalingar_plugins.models.shapes.words import MAX_PROMPT_TOKENS
 from scalingar_plugins.models.shapes.scenes import GRID
 from scalingar_plugins.models.shapes.text import TextConfig, WordEncoder, prompt_ids
+from scalingar_plugins.models.shapes.words import MAX_PROMPT_TOKENS
 
 
 @dataclass(frozen=True)

@@ -113,5 +113,3 @@ def all_facts(kind: Kind) -> tuple[Fact, ...]:
         pairs = itertools.combinations(SHAPES, 2)
         return tuple(Fact(kind, (a, axis, b)) for a, b in pairs for axis in ("by", "over"))
     return tuple(Fact(kind, (str(n), c, s)) for n in (2, 3, 4) for s in SHAPES for c in COLOURS)
-
-

@@ -1,9 +1,10 @@
 """A programmatic judge: does a picture show exactly what its prompt says?
 
-Segment (bright pixels), label connected components, classify each component's shape by template
-overlap and its colour by the nearest palette entry, then compare with the specification.  The
-judge must be able to say no: a component that overlaps no template well, or that mixes colours,
-is *malformed* and makes the picture wrong whatever else it shows, and so does any extra object.
+Find the picture's tint, segment whatever is neither tint nor texture, label connected components,
+classify each component's shape by template overlap and its colour by the nearest palette entry,
+then compare with the specification.  The judge must be able to say no: a component that overlaps
+no template well, or that mixes colours, is *malformed* and makes the picture wrong whatever else it
+shows, and so do an extra object and more than a few stray pixels.
 """
 
 from __future__ import annotations
@@ -18,22 +19,25 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
 
-from scalingar_plugins.models.shapes.prompts import COLOURS, SHAPES, Spec, parse
-from scalingar_plugins.models.shapes.scenes import OBJECT_SIZE, PALETTE, SIZE, holds, masks
+from scalingar_plugins.models.shapes.grammar import Spec, parse
+from scalingar_plugins.models.shapes.scenes import PALETTE, SIZE, TINTS, holds, texture_colour
+from scalingar_plugins.models.shapes.silhouettes import OBJECT_SIZE, masks
+from scalingar_plugins.models.shapes.words import COLOURS, SHAPES
 
-#: A pixel belongs to an object if its largest channel exceeds this (tints stay below 100, colours
-#: above 185: the middle tolerates the most blur on either side).
-BRIGHTNESS = 140
-#: Components of fewer pixels are specks of the decoder, not objects.
+#: A pixel is background if it lies within this distance (RGB, 0..255) of the picture's tint or of
+#: that tint's texture. Palette entries are at least 109 away, so any visible mark is foreground.
+BACKGROUND_DISTANCE = 45.0
+#: Components of fewer pixels are specks, not objects.
 SPECK = 6
+#: Specks may have this many pixels in all.
+MAX_STRAY = 6
 #: Least overlap (intersection over union) with a template.  Templates overlap each other by at
-#: most 0.79, a shape that lacks one cell by 0.93 or less (a cell of at least 6 pixels);
-#: the tokenizer's reconstructions reach 0.99 and more.
+#: most 0.79, and a shape that lacks the visible part of a cell overlaps its own by 0.93 or less.
 MIN_OVERLAP = 0.94
 #: Least lead over the second best template.
 MIN_LEAD = 0.05
-#: Least share of a component's inner pixels that agree on the colour.
-MIN_AGREEMENT = 0.85
+#: Least share of a component's pixels that agree on the colour: a third of a cell may not.
+MIN_AGREEMENT = 0.95
 #: Largest distance (RGB, 0..255) of the mean inner colour from its palette entry.
 MAX_COLOUR_DISTANCE = 70.0
 #: A relation needs its axis to lead by this many pixels (rendered scenes lead by 4 or more).
@@ -66,7 +70,15 @@ class FoundObject:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Sight:
+    """What a picture shows: its objects, top to bottom by their first pixel, and stray pixels."""
+
+    objects: tuple[FoundObject, ...]
+    stray: int = 0
+
+
+@dataclass(frozen=True)
+class Judgement:
     """The judge's answer: ``reasons`` is empty exactly when ``correct``."""
 
     correct: bool
@@ -84,7 +96,7 @@ _WINDOW = OBJECT_SIZE + 2 * _MARGIN
 
 @lru_cache(maxsize=1)
 def _templates() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Every shape at every shift of up to one pixel: ``[6 * 9, 16 * 16]`` and the areas."""
+    """Every shape at every shift of up to one pixel: ``[12 * 9, 16 * 16]`` and the areas."""
     table = []
     for shape in SHAPES:
         for dy, dx in itertools.product((-1, 0, 1), repeat=2):
@@ -128,10 +140,7 @@ def _describe(mask: NDArray[np.bool_], picture: NDArray[np.float32]) -> FoundObj
 
     pixels = picture[top : bottom + 1, left : right + 1]
     inside = mask[top : bottom + 1, left : right + 1]
-    # Pixels whose four neighbours belong to the component: edges blur towards the background.
-    padded = np.pad(inside, 1)
-    inner = inside & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    values = pixels[inner if inner.sum() >= SPECK else inside]
+    values = pixels[inside]
     distance = np.square(values[:, None, :] - _PALETTE).sum(-1)
     votes = np.bincount(distance.argmin(1), minlength=len(COLOURS))
     best_colour = int(votes.argmax())
@@ -163,8 +172,27 @@ def _describe(mask: NDArray[np.bool_], picture: NDArray[np.float32]) -> FoundObj
     return FoundObject(SHAPES[order[0]], colour, row, col, area, best, complaint)
 
 
-def find_objects(pictures: ArrayLike) -> list[tuple[FoundObject, ...]]:
-    """Return the objects of each picture, top to bottom by their first pixel.
+def _foreground(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels that are neither tint nor texture, bool ``[B, 48, 48]``."""
+    values = pictures.astype(np.float32)
+    distance = np.stack(
+        [
+            np.minimum(
+                np.linalg.norm(values - np.array(tint, dtype=np.float32), axis=-1),
+                np.linalg.norm(values - texture_colour(index).astype(np.float32), axis=-1),
+            )
+            for index, tint in enumerate(TINTS)
+        ]
+    )
+    # The tint that explains most pixels is the picture's.
+    best = (distance <= BACKGROUND_DISTANCE / 3).sum((2, 3)).argmax(0)
+    chosen = np.take_along_axis(distance, best[None, :, None, None], axis=0)[0]
+    far: NDArray[np.bool_] = chosen > BACKGROUND_DISTANCE
+    return far
+
+
+def look(pictures: ArrayLike) -> list[Sight]:
+    """Return what each picture shows.
 
     Args:
         pictures: uint8 ``[B, 48, 48, 3]``.
@@ -178,42 +206,58 @@ def find_objects(pictures: ArrayLike) -> list[tuple[FoundObject, ...]]:
             f"pictures of shape {array.shape} and type {array.dtype}: the judge takes uint8 "
             f"[B, {SIZE}, {SIZE}, 3]."
         )
-    found: list[tuple[FoundObject, ...]] = []
+    found: list[Sight] = []
     for start in range(0, len(array), 256):
         chunk = array[start : start + 256]
-        foreground = torch.from_numpy(np.ascontiguousarray(chunk.max(-1) > BRIGHTNESS))
-        labels = _label(foreground).numpy()
+        labels = _label(torch.from_numpy(_foreground(chunk))).numpy()
         for picture, label in zip(chunk, labels, strict=True):
             values, counts = np.unique(label, return_counts=True)
-            keep = values[(values > 0) & (counts >= SPECK)]
+            seen = values > 0
+            keep = values[seen & (counts >= SPECK)]
+            stray = int(counts[seen & (counts < SPECK)].sum())
             picture32 = picture.astype(np.float32)
-            found.append(tuple(_describe(label == value, picture32) for value in keep))
+            found.append(Sight(tuple(_describe(label == v, picture32) for v in keep), stray))
     return found
 
 
-def check(objects: Sequence[FoundObject], spec: Spec) -> Verdict:
+def find_objects(pictures: ArrayLike) -> list[tuple[FoundObject, ...]]:
+    """The objects of each picture; see :func:`look`."""
+    return [sight.objects for sight in look(pictures)]
+
+
+def check(sight: Sight, spec: Spec) -> Judgement:
     """Compare what a picture shows with what it should show."""
-    found = tuple(objects)
+    found = sight.objects
     reasons = [o.complaint for o in found if o.complaint]
+    if sight.stray > MAX_STRAY:
+        reasons.append(f"{sight.stray} stray pixels")
     if len(found) != len(spec.objects):
         reasons.append(f"expected {len(spec.objects)} object(s), found {len(found)}")
     if not reasons:
-        # At most 4! assignments; a relation binds the first two roles.
-        named = False
-        for order in itertools.permutations(found):
-            fits = all(
-                got.shape == want.shape and want.colour in (None, got.colour)
-                for got, want in zip(order, spec.objects, strict=True)
-            )
-            named |= fits
-            if fits and _related(order, spec.relation):
-                return Verdict(True, (), found)
-        wanted = " and ".join(str(o) for o in spec.objects)
-        if named:
-            reasons.append(f"the {spec.objects[0]} is not {spec.relation} the {spec.objects[1]}")
-        else:
-            reasons.append(f"expected {wanted}, found {' and '.join(str(o) for o in found)}")
-    return Verdict(False, tuple(reasons), found)
+        reasons = _contents(found, spec)
+    return Judgement(not reasons, tuple(reasons), found)
+
+
+def _contents(found: tuple[FoundObject, ...], spec: Spec) -> list[str]:
+    """Complaints about well-formed objects of the right number."""
+    if spec.same_colour and len({o.colour for o in found}) > 1:
+        return ["the objects are not of the same colour"]
+    if spec.absent is not None and any(spec.absent in (o.colour, o.shape) for o in found):
+        return [f"it shows {spec.absent!r}, which the prompt forbids"]
+    # At most 4! assignments; a relation binds the first two roles.
+    named = False
+    for order in itertools.permutations(found):
+        fits = all(
+            got.shape == want.shape and want.colour in (None, got.colour)
+            for got, want in zip(order, spec.objects, strict=True)
+        )
+        named |= fits
+        if fits and _related(order, spec.relation):
+            return []
+    if named:
+        return [f"the {spec.objects[0]} is not {spec.relation} the {spec.objects[1]}"]
+    wanted = " and ".join(str(o) for o in spec.objects)
+    return [f"expected {wanted}, found {' and '.join(str(o) for o in found)}"]
 
 
 def _related(order: Sequence[FoundObject], relation: str | None) -> bool:
@@ -223,19 +267,19 @@ def _related(order: Sequence[FoundObject], relation: str | None) -> bool:
     return holds(relation, dy, dx, RELATION_MARGIN)
 
 
-def judge_batch(pictures: ArrayLike, specs: Sequence[Spec | str]) -> list[Verdict]:
+def judge_batch(pictures: ArrayLike, specs: Sequence[Spec | str]) -> list[Judgement]:
     """Judge pictures, uint8 ``[B, 48, 48, 3]``, against specifications or prompts.
 
     Raises:
         ValueError: Shapes or lengths do not fit, or a prompt cannot be read.
     """
     wanted = [parse(spec) if isinstance(spec, str) else spec for spec in specs]
-    found = find_objects(pictures)
-    if len(found) != len(wanted):
-        raise ValueError(f"{len(found)} pictures for {len(wanted)} specifications.")
-    return [check(objects, spec) for objects, spec in zip(found, wanted, strict=True)]
+    seen = look(pictures)
+    if len(seen) != len(wanted):
+        raise ValueError(f"{len(seen)} pictures for {len(wanted)} specifications.")
+    return [check(sight, spec) for sight, spec in zip(seen, wanted, strict=True)]
 
 
-def judge(picture: ArrayLike, spec: Spec | str) -> Verdict:
+def judge(picture: ArrayLike, spec: Spec | str) -> Judgement:
     """Judge one picture, uint8 ``[48, 48, 3]``; see :func:`judge_batch`."""
     return judge_batch(np.asarray(picture)[None], [spec])[0]

@@ -255,5 +255,3 @@ def overall_accuracy(correct: Sequence[bool], items: Sequence[Item]) -> float:
     for verdict, item in zip(correct, items, strict=True):
         by_task.setdefault(item.task, []).append(bool(verdict))
     return float(np.mean([np.mean(verdicts) for verdicts in by_task.values()]))
-
-

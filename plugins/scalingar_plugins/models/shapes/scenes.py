@@ -223,4 +223,3 @@ def sample_scene(spec: Spec, rng: np.random.Generator) -> Scene:
         texture=TEXTURES[extra[1] % len(TEXTURES)],
         phase=extra[2] % PHASES,
     )
-

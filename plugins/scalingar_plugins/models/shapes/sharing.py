@@ -63,4 +63,3 @@ def merged(generator: Generator) -> Generator:
     plain = Generator(generator.config)
     plain.load_state_dict(state)
     return plain
-
