@@ -303,6 +303,12 @@ def scalingar_register(registry: Registry) -> None:
         add("reward", name, _HERE + "rewards.text_image:" + cls, summary)
     add(
         "reward",
+        "prompt-contrast",
+        _HERE + "rewards.contrast:PromptContrast",
+        "likelihood, and the posterior of the prompt among prompts that differ in a word",
+    )
+    add(
+        "reward",
         "oracle",
         _HERE + "rewards.images:OracleReward",
         "the benchmark's own judge: an upper bound, no method",

@@ -282,6 +282,24 @@ class Pool:
     candidates: Sequence[Trajectory]
     seed: int
     decode: Callable[[Sequence[Trajectory]], np.ndarray[Any, Any]] | None = None
+    read: Callable[[Sequence[Trajectory], Sequence[Prompt]], np.ndarray[Any, Any]] | None = None
+    word_classes: Sequence[Sequence[str]] = ()  # of the model's vocabulary, if it names any
+
+    def log_probs(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Trajectory] | None = None
+    ) -> np.ndarray[Any, Any]:
+        """Log-probabilities in nats of every token of the candidates (all by default) under each
+        of `prompts`, `[M, K, T]` float64 (likelihood.py). It costs M K sequences of the model.
+
+        Raises:
+            ScalingarError: the pool was made from a recording, which holds no model.
+        """
+        if self.read is None:
+            raise ScalingarError(
+                "This pool cannot be read under other prompts: it was made from a recording, which "
+                "holds signals and no model. Decode, or choose a selector that reads signals."
+            )
+        return self.read(self.candidates if candidates is None else candidates, prompts)
 
     def images(self) -> np.ndarray[Any, Any]:
         """The candidates' images, `[K, H, W, 3]` uint8 (for rewards that look)."""

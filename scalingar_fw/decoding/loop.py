@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, ModelAdapter, Pool, Step, Verdict
 from scalingar_fw.decoding.events import CandidateEnd, DecodeStart, TokenEvent
+from scalingar_fw.decoding.likelihood import KnowsWordClasses, read
 from scalingar_fw.decoding.memory_budget import passes_within
 from scalingar_fw.decoding.noise import Prompt, check_seeds, noise_table
 from scalingar_fw.decoding.recorder import Recorder, StepRecord
@@ -158,7 +159,7 @@ def decode(
             trajectories += recorder.trajectories()
     if len(split) > 1:
         trajectories.sort(key=lambda t: (t.prompt, t.candidate))
-    chosen = choose(bound, trajectories)
+    chosen = choose(bound, trajectories, ledger)
     clock.mark("select")
     ledger.seconds, ledger.peak_bytes = clock.seconds, peak_bytes(model.device)
     result = Decoded(bound.prompts, trajectories, chosen, ledger, model.grid.size, n)
@@ -403,8 +404,11 @@ def advance(bound: BoundStrategy, state: DecodeState, ledger: Ledger) -> DecodeS
     return evolve(state, logits=_received(model, logits, len(state.rows), ledger))
 
 
-def choose(bound: BoundStrategy, trajectories: Sequence[Trajectory]) -> list[int]:
-    """Each prompt's answer, as an index into `trajectories`."""
+def choose(
+    bound: BoundStrategy, trajectories: Sequence[Trajectory], ledger: Ledger | None = None
+) -> list[int]:
+    """Each prompt's answer, as an index into `trajectories`; `ledger` pays for what is read."""
+    paid = Ledger() if ledger is None else ledger
     chosen = []
     for number, prompt in enumerate(bound.prompts):
         places = [i for i, t in enumerate(trajectories) if t.prompt == number and t.completed]
@@ -415,6 +419,8 @@ def choose(bound: BoundStrategy, trajectories: Sequence[Trajectory]) -> list[int
             [trajectories[i] for i in places],
             bound.seeds[number],
             lambda some: to_images(bound.model, some),
+            lambda some, prompts: read(bound.model, some, prompts, paid),
+            bound.model.word_classes if isinstance(bound.model, KnowsWordClasses) else (),
         )
         pick = bound.strategy.selector.select(pool)
         if not 0 <= pick < len(places):

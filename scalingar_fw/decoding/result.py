@@ -80,14 +80,15 @@ class Ledger:
     """What a decode cost.
 
     `tokens`: tokens sampled, over all candidates. `prefill_rows`, `decode_rows`: rows sent through
-    the model (guidance doubles them), for the prompts and for the tokens. `model_calls`: forward
-    passes. `seconds`: by phase. `peak_bytes`: of the device's allocator on a GPU, of the process
+    the model (guidance doubles them), for the prompts and for the tokens; `scored_rows`: for
+    reading finished candidates again (`Pool.log_probs`). `model_calls`: forward passes. `seconds`: by phase. `peak_bytes`: of the device's allocator on a GPU, of the process
     on a CPU. `floored_logits`: one-sided -inf entries that were floored (signals.sanitize).
     """
 
     tokens: int = 0
     prefill_rows: int = 0
     decode_rows: int = 0
+    scored_rows: int = 0
     model_calls: int = 0
     seconds: dict[str, float] = field(factory=dict)
     peak_bytes: int = 0
@@ -99,7 +100,7 @@ class Ledger:
 
     @property
     def forward_rows(self) -> int:
-        return self.prefill_rows + self.decode_rows
+        return self.prefill_rows + self.decode_rows + self.scored_rows
 
     def counts(self) -> dict[str, int]:
         """The part that does not depend on the machine."""

@@ -37,7 +37,7 @@ class Meter(Wrapper, Selector):
         if pool.decode is None:
             return self.inner.select(pool)
         seen, watched = 0, 0
-        decode = pool.decode
+        decode, read = pool.decode, pool.read
         with contextlib.ExitStack() as stack:
             counter: FlopCounterMode | None = None
 
@@ -54,7 +54,16 @@ class Meter(Wrapper, Selector):
                     watched += len(some)
                 return images
 
-            pick = self.inner.select(evolve(pool, decode=look))
+            def reread(some: Sequence[Trajectory], prompts: Sequence[Prompt]) -> Any:
+                # Reading finished candidates again is the reward's own work.
+                nonlocal counter
+                assert read is not None
+                if counter is None:
+                    counter = stack.enter_context(FlopCounterMode(display=False))
+                return read(some, prompts)
+
+            again = None if read is None else reread
+            pick = self.inner.select(evolve(pool, decode=look, read=again))
             if counter is not None:
                 counted = float(counter.get_total_flops())
                 self.flops += max(0.0, counted - watched * self.image_flops)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,24 @@ def pool_of(component: Any, case: Case, seed_shift: int = 0) -> Pool:
                 signals=signals,
             )
         )
-    return Pool(PROMPTS[0], tuple(made), case.seed + seed_shift, _images)
+    return Pool(PROMPTS[0], tuple(made), case.seed + seed_shift, _images, _read, WORD_CLASSES)
+
+
+#: Words that can replace one another in the kit's prompts.
+WORD_CLASSES = (("red", "blue", "green"), ("circle", "square", "ring"), ("left", "right"))
+
+
+def _read(trajectories: Any, prompts: Any) -> np.ndarray[Any, Any]:
+    """Log-probabilities (nats) that hang on the prompt and on each token, and on nothing else."""
+    return np.stack(
+        [
+            [
+                -1.0 - ((np.asarray(t.tokens) * 7 + zlib.crc32(prompt.label.encode())) % 11)
+                for t in trajectories
+            ]
+            for prompt in prompts
+        ]
+    ).astype(np.float64)
 
 
 def _signal(name: str, rng: np.random.Generator, case: Case) -> Any:

@@ -90,6 +90,12 @@ def scalingar_register(registry: Registry) -> None:
     )
     add(
         "strategy",
+        "best-of-n-contrast",
+        _HERE + "contrast:best_of_n_contrast",
+        "N candidates, the one that fits its prompt and no other like it",
+    )
+    add(
+        "strategy",
         "best-of-n-oracle",
         _HERE + "best_of_n:best_of_n_oracle",
         "oracle: pass@N by the benchmark's judge",

@@ -44,6 +44,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "best-of-n": {"prompt": "two squares", "n": 8, "seed": 7},
     "best-of-n-self-certainty": {"prompt": "a cyan diamond", "n": 4},
     "best-of-n-deepconf": {"prompt": "a circle and a square", "n": 4},
+    "best-of-n-contrast": {"prompt": "a red ring above a tee", "n": 4},
     "importance-sampling": {"prompt": "three triangles", "n": 4, "seed": 11},
     "smc": {"prompt": "a square right of a cross", "n": 4},
     "beam": {"prompt": "a ring", "n": 4},

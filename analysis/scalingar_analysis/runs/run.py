@@ -237,7 +237,9 @@ def _about(path: Path) -> dict[str, str]:
         versions = ", ".join(f"{k} {v}" for k, v in data["versions"].items())
         return {
             "model calls": str(ledger["model_calls"]),
-            "forward rows": str(ledger["prefill_rows"] + ledger["decode_rows"]),
+            "forward rows": str(
+                ledger["prefill_rows"] + ledger["decode_rows"] + ledger.get("scored_rows", 0)
+            ),
             "seconds": f"{seconds['total']:.1f}",
             "peak memory": f"{data['peak_bytes'] / 2**20:.0f} MiB",
             "created": str(data["created"]),

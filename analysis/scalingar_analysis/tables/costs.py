@@ -64,7 +64,11 @@ def cost_of(arm: Arm, keys: Sequence[Key]) -> Cost:
         for name, flops in unit.flops.items():
             assert components is not None
             components[name] = components.get(name, 0.0) + flops / prompts
-    rows = sum(u.ledger["prefill_rows"] + u.ledger["decode_rows"] for u in units)
+    # Units of 0.1 know no rows read again.
+    rows = sum(
+        u.ledger["prefill_rows"] + u.ledger["decode_rows"] + u.ledger.get("scored_rows", 0)
+        for u in units
+    )
     return Cost(
         tokens=sum(c.tokens for c in cells) / len(cells),
         forward_rows=rows / prompts,

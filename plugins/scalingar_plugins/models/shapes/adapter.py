@@ -25,6 +25,7 @@ from scalingar_plugins.models.shapes.weights import (
     load_generator,
     load_tokenizer,
 )
+from scalingar_plugins.models.shapes.words import WORD_CLASSES
 
 #: Chosen on the validation split (MODEL_CARD.md): best of 8 by log-probability is right most often
 #: here, and one sample within 0.02 of its best. A smaller nucleus cuts the few per cent with which an
@@ -92,6 +93,18 @@ class ShapesModel:
 
     def calls(self, index: int) -> int:
         return 1
+
+    @property
+    def word_classes(self) -> Sequence[Sequence[str]]:
+        """Words that can stand in for one another: colours, shapes, numbers, sides."""
+        return WORD_CLASSES
+
+    def log_probs(self, prompts: Sequence[Prompt], tokens: Tensor) -> Tensor:
+        """Log-probabilities (nats) of whole grids `[B, T]` under a prompt each, in one pass."""
+        conditioning = self.encode(prompts)[: len(prompts)]
+        logits = self.generator.decoder(conditioning, tokens)
+        found: Tensor = logits.log_softmax(-1).gather(2, tokens[..., None])[..., 0]
+        return found
 
     def decode_images(self, tokens: Tensor) -> Tensor:
         pixels = self.tokenizer.decode(tokens)  # uint8: what the judge sees is what users see
