@@ -32,7 +32,7 @@ class PromptContrast(Reward):
         source="docs/decisions.md: the contrast",
         ge=0.0,
     )
-    kind: str = param(
+    others: str = param(
         "substitute",
         "which other prompts: words exchanged, words replaced within their class, words reordered",
         source="docs/decisions.md: the contrast",
@@ -52,12 +52,12 @@ class PromptContrast(Reward):
         own = np.array(
             [recorded(t, "log_prob_cond").astype(np.float64).sum() for t in pool.candidates]
         )
-        others = self._alternatives(pool)
-        if not others or self.weight == 0.0 or len(pool.candidates) == 1:
+        texts = self._alternatives(pool)
+        if not texts or self.weight == 0.0 or len(pool.candidates) == 1:
             return own
         order = sorted(range(len(own)), key=lambda i: (-own[i], pool.candidates[i].candidate))
         chosen = order[: self.finalists]
-        read = pool.log_probs(others, [pool.candidates[i] for i in chosen]).sum(-1)  # [M, K]
+        read = pool.log_probs(texts, [pool.candidates[i] for i in chosen]).sum(-1)  # [M, K]
         both = np.concatenate([own[chosen][None], read])
         posterior = own[chosen] - np.logaddexp.reduce(both, axis=0)
         scores = own.copy()
@@ -65,7 +65,8 @@ class PromptContrast(Reward):
         rest = order[self.finalists :]
         if rest:  # a candidate that was not looked at never beats one that was
             scores[rest] += min(0.0, float(scores[chosen].min() - own[rest].max()) - 1.0)
-        return scores
+        found: Array = scores
+        return found
 
     def _alternatives(self, pool: Pool) -> list[Prompt]:
         if not pool.prompt.text:
@@ -73,5 +74,5 @@ class PromptContrast(Reward):
                 "The reward 'prompt-contrast' needs a prompt in words; this one names a class. "
                 "Choose another reward: --set selector.reward=mean-log-prob."
             )
-        texts = alternatives(pool.prompt.text, pool.word_classes, self.kind, self.most)
+        texts = alternatives(pool.prompt.text, pool.word_classes, self.others, self.most)
         return [evolve(pool.prompt, text=text) for text in texts]

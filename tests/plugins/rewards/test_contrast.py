@@ -134,7 +134,7 @@ def test_a_pool_of_a_recording_cannot_be_read_and_says_so() -> None:
 
 def test_the_score_is_likelihood_plus_weighted_log_posterior() -> None:
     own, others = [-10.0, -12.0], [[-10.0, -20.0], [-40.0, -15.0], [-40.0, -40.0]]
-    found = PromptContrast(weight=3.0, kind="exchange").score(pool(own, others))
+    found = PromptContrast(weight=3.0, others="exchange").score(pool(own, others))
     posterior = [
         -np.log(1 + np.exp(0.0) + 2 * np.exp(-30.0)),
         -np.log(1 + np.exp(-8.0) + np.exp(-3.0) + np.exp(-28.0)),
@@ -144,7 +144,7 @@ def test_the_score_is_likelihood_plus_weighted_log_posterior() -> None:
 
 def test_a_picture_that_fits_another_prompt_better_loses() -> None:
     likelier_but_wrong = pool([-10.0, -11.0], [[-5.0, -30.0]] * 3)
-    assert BestReward(PromptContrast(kind="exchange")).select(likelier_but_wrong) == 1
+    assert BestReward(PromptContrast(others="exchange")).select(likelier_but_wrong) == 1
     assert BestReward(PromptContrast(weight=0.0)).select(likelier_but_wrong) == 0
 
 
@@ -156,7 +156,7 @@ def test_only_finalists_are_read_and_the_others_rank_below_them() -> None:
     made = evolve(
         made, read=lambda some, ps: (seen.append([t.candidate for t in some]), read(some, ps))[1]
     )
-    scores = PromptContrast(kind="exchange", finalists=2, weight=50.0).score(made)
+    scores = PromptContrast(others="exchange", finalists=2, weight=50.0).score(made)
     assert seen == [[1, 2]]
     assert min(scores[1], scores[2]) > max(scores[0], scores[3]) and np.isfinite(scores).all()
 

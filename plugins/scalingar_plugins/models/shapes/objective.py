@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scalingar_plugins.models.decoder import Attention, Decoder
+from scalingar_plugins.models.decoder import Attention, Block, Decoder
 from scalingar_plugins.models.shapes.generator import Generator
 
 
@@ -42,6 +42,7 @@ def _hidden(decoder: Decoder, prefix: Tensor, tokens: Tensor, tables: tuple[Tens
     cos, sin, bias = tables
     x = torch.cat([prefix, decoder.tok_embeddings(tokens)], dim=1)
     for layer in decoder.layers:
+        assert isinstance(layer, Block)
         x = x + _attend(layer.attention, layer.attention_norm(x), cos, sin, bias)
         x = x + layer.feed_forward(layer.ffn_norm(x))
     out: Tensor = decoder.norm(x[:, decoder.config.prefix_len - 1 :])

@@ -103,7 +103,8 @@ def _background(tint: int, texture: str, phase: int) -> UInt8:
 
 def render(scene: Scene) -> UInt8:
     """Return the picture of a scene, uint8 ``[48, 48, 3]``."""
-    return render_batch([scene])[0]
+    picture: UInt8 = render_batch([scene])[0]
+    return picture
 
 
 def render_batch(scenes: Sequence[Scene]) -> UInt8:

@@ -58,7 +58,8 @@ class Tokenizer(nn.Module):
     def codebook(self) -> Tensor:
         """Code vectors for the generator's start, ``[K, 3 * cell * cell]``, of about unit norm."""
         centred = self.cells - self.cells.mean(0)
-        return centred / centred.norm(dim=1).mean()
+        scaled: Tensor = centred / centred.norm(dim=1).mean()
+        return scaled
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Tokens of pictures in raster order: uint8 ``[B, 48, 48, 3] -> int64 [B, 64]``."""
