@@ -395,7 +395,7 @@ def test_results_refuse_to_be_written() -> None:
 def test_the_countable_part_of_the_ledger_leaves_the_machine_out() -> None:
     ledger = decode(SMALL, Strategy(), [CAT], n=2).ledger
     assert set(ledger.counts()) == {
-        "tokens", "prefill_rows", "decode_rows", "model_calls", "floored_logits",
+        "tokens", "prefill_rows", "decode_rows", "scored_rows", "model_calls", "floored_logits",
     }  # fmt: skip
     assert set(ledger.seconds) == {"encode", "prefill", "policy", "model", "select"}
     assert ledger.peak_bytes > 1 << 20

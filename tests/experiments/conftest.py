@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +89,15 @@ def undisturbed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> dict[
     out = tmp_path_factory.mktemp("undisturbed") / "store"
     bench.run(out)
     return content(out)
+
+
+@pytest.fixture
+def of_a_library(monkeypatch):
+    """For tests that start somebody else's service: Ray and wandb write their settings into this
+    process's environment and search path as they are imported, and leave them there."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)

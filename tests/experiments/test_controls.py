@@ -18,7 +18,9 @@ from scalingar_fw.experiments import open_store
 from scalingar_fw.experiments.evaluate import decode_items
 from scalingar_fw.experiments.tables import candidates_table, with_later_columns
 from scalingar_fw.testing import ReferenceModel
-from scalingar_plugins.benchmarks.shapes import ShapesBenchmark
+from scalingar_plugins.benchmarks.shapes import ShapesBenchmark, ShapesInstructions
+from scalingar_plugins.models.shapes.grammar import parse
+from scalingar_plugins.models.shapes.scenes import Scene, render_batch, sample_scene
 
 OLD = Path(__file__).parents[1] / "fixtures" / "v0_1"
 
@@ -70,7 +72,7 @@ def test_a_benchmark_without_controls_has_none():
 def test_the_number_of_objects_is_a_control_of_shapes_and_looks_at_no_prompt():
     benchmark = ShapesBenchmark()
     items = benchmark.items("test")[:2]
-    empty = np.zeros((2, 48, 48, 3), np.uint8)
+    empty = render_batch([Scene(()), Scene((), tint=1)])
     assert controls_of(benchmark, items, empty) == {"fewest objects": pytest.approx([0, 0])}
     assert controls_of(benchmark, items[::-1], empty).keys() == {"fewest objects"}
 
@@ -81,6 +83,18 @@ def test_shapes_says_which_tasks_are_held_out():
     assert not kinds["single_object"] and kinds["counting"]
     assert kinds["position"] and kinds["colors"] and kinds["color_attr"] and kinds["two_object"]
     assert not any(i.held_out for i in ShapesBenchmark().items("seen"))
+    assert all(i.held_out for i in ShapesInstructions().items("test"))
+
+
+@pytest.mark.parametrize("benchmark", [ShapesBenchmark(), ShapesInstructions()])
+def test_the_embedded_benchmarks_accept_right_pictures_and_name_their_splits(benchmark):
+    for split in benchmark.splits:
+        items = benchmark.items(split)[:8]
+        rng = np.random.default_rng(0)
+        pictures = render_batch([sample_scene(parse(i.prompt.text), rng) for i in items])
+        assert benchmark.score(items, pictures) == [1.0] * 8
+    with pytest.raises(ScalingarError, match="test"):
+        benchmark.items("train")
 
 
 def test_candidates_of_an_earlier_version_have_these_columns_empty(tmp_path):

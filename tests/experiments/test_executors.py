@@ -53,6 +53,7 @@ def cluster(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("of_a_library")
 def test_actors_of_a_ray_cluster_give_what_this_process_gives(
     bench, tmp_path, undisturbed, cluster
 ):
@@ -65,6 +66,7 @@ def test_actors_of_a_ray_cluster_give_what_this_process_gives(
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("of_a_library")
 def test_jobs_of_an_array_give_what_this_process_gives(bench, tmp_path, undisturbed):
     """submitit's local executor runs the jobs that Slurm would: some seconds."""
     pytest.importorskip("submitit", reason="the extra slurm is not installed")

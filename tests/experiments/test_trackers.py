@@ -61,6 +61,7 @@ def test_weights_and_biases_gets_a_run_with_numbers_and_a_summary(bench, tmp_pat
 
 
 @pytest.mark.filterwarnings("default")  # wandb's own dependencies
+@pytest.mark.usefixtures("of_a_library")
 def test_weights_and_biases_itself_works_offline(bench, tmp_path, monkeypatch):
     """Starts wandb's service process: some seconds."""
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
