@@ -14,6 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scalingar_fw.benchmark import Benchmark as Benchmark
+    from scalingar_fw.benchmark import Item as Item
     from scalingar_fw.config.run_config import RunConfig as RunConfig
     from scalingar_fw.decoding.components import ConfidenceEstimator as ConfidenceEstimator
     from scalingar_fw.decoding.components import Context as Context
@@ -21,12 +23,16 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.components import ModelAdapter as ModelAdapter
     from scalingar_fw.decoding.components import Pool as Pool
     from scalingar_fw.decoding.components import Promises as Promises
+    from scalingar_fw.decoding.components import Reward as Reward
     from scalingar_fw.decoding.components import Sampler as Sampler
     from scalingar_fw.decoding.components import Selector as Selector
     from scalingar_fw.decoding.components import Step as Step
     from scalingar_fw.decoding.components import Termination as Termination
     from scalingar_fw.decoding.components import Verdict as Verdict
     from scalingar_fw.decoding.confidence import Confidence as Confidence
+    from scalingar_fw.decoding.events import CandidateEnd as CandidateEnd
+    from scalingar_fw.decoding.events import DecodeStart as DecodeStart
+    from scalingar_fw.decoding.events import TokenEvent as TokenEvent
     from scalingar_fw.decoding.loop import decode as decode
     from scalingar_fw.decoding.noise import Prompt as Prompt
     from scalingar_fw.decoding.params import param as param
@@ -36,10 +42,24 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.result import Status as Status
     from scalingar_fw.decoding.result import Trajectory as Trajectory
     from scalingar_fw.decoding.sampling import Sampling as Sampling
+    from scalingar_fw.decoding.signals import Guided as Guided
     from scalingar_fw.decoding.signals import Signals as Signals
+    from scalingar_fw.decoding.state import Chosen as Chosen
+    from scalingar_fw.decoding.state import Grid as Grid
+    from scalingar_fw.decoding.state import Logits as Logits
     from scalingar_fw.decoding.state import Proposal as Proposal
+    from scalingar_fw.decoding.state import Rows as Rows
     from scalingar_fw.decoding.state import candidate_field as candidate_field
     from scalingar_fw.decoding.state import prompt_field as prompt_field
+    from scalingar_fw.decoding.state import take as take
+    from scalingar_fw.decoding.statistics import group_quantile as group_quantile
+    from scalingar_fw.decoding.statistics import group_rank as group_rank
+    from scalingar_fw.decoding.strategy import ConstantGuidance as ConstantGuidance
+    from scalingar_fw.decoding.strategy import FinalConfidence as FinalConfidence
+    from scalingar_fw.decoding.strategy import FirstCandidate as FirstCandidate
+    from scalingar_fw.decoding.strategy import Multinomial as Multinomial
+    from scalingar_fw.decoding.strategy import NeverTerminate as NeverTerminate
+    from scalingar_fw.decoding.strategy import NoConfidence as NoConfidence
     from scalingar_fw.decoding.strategy import Strategy as Strategy
     from scalingar_fw.errors import ContractError as ContractError
     from scalingar_fw.errors import PluginWarning as PluginWarning
@@ -59,59 +79,96 @@ if TYPE_CHECKING:
 
 #: Where each public name lives; a test holds this table and the imports above together.
 _HOMES = {
+    "benchmark": ("Benchmark", "Item"),
     "config.run_config": ("RunConfig",),
-    "errors": ("ContractError", "PluginWarning", "ScalingarError"),
-    "generation.generate": ("generate",),
-    "hooks": ("make_hooks",),
-    "hookspecs": ("hookimpl",),
-    "decoding.loop": ("decode",),
-    "decoding.noise": ("Prompt",),
-    "generation.candidate": ("Candidate",),
-    "generation.generation": ("Generation",),
-    "generation.request": ("GenerationRequest",),
-    "decoding.params": ("param", "part"),
     "decoding.components": (
-        "Context",
         "ConfidenceEstimator",
+        "Context",
         "Guidance",
         "ModelAdapter",
         "Pool",
         "Promises",
+        "Reward",
         "Sampler",
         "Selector",
         "Step",
         "Termination",
         "Verdict",
     ),
-    "registry": ("Registry", "load_registry"),
+    "decoding.confidence": ("Confidence",),
+    "decoding.events": ("CandidateEnd", "DecodeStart", "TokenEvent"),
+    "decoding.loop": ("decode",),
+    "decoding.noise": ("Prompt",),
+    "decoding.params": ("param", "part"),
     "decoding.result": ("Decoded", "Ledger", "Status", "Trajectory"),
     "decoding.sampling": ("Sampling",),
-    "decoding.signals": ("Signals",),
-    "decoding.confidence": ("Confidence",),
-    "decoding.state": ("Proposal", "candidate_field", "prompt_field"),
-    "decoding.strategy": ("Strategy",),
+    "decoding.signals": ("Guided", "Signals"),
+    "decoding.state": (
+        "Chosen",
+        "Grid",
+        "Logits",
+        "Proposal",
+        "Rows",
+        "candidate_field",
+        "prompt_field",
+        "take",
+    ),
+    "decoding.statistics": ("group_quantile", "group_rank"),
+    "decoding.strategy": (
+        "ConstantGuidance",
+        "FinalConfidence",
+        "FirstCandidate",
+        "Multinomial",
+        "NeverTerminate",
+        "NoConfidence",
+        "Strategy",
+    ),
+    "errors": ("ContractError", "PluginWarning", "ScalingarError"),
+    "generation.candidate": ("Candidate",),
+    "generation.generate": ("generate",),
+    "generation.generation": ("Generation",),
+    "generation.request": ("GenerationRequest",),
     "generation.trace": ("Trace", "read_trace"),
+    "hooks": ("make_hooks",),
+    "hookspecs": ("hookimpl",),
+    "registry": ("Registry", "load_registry"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Benchmark",
     "Candidate",
+    "CandidateEnd",
+    "Chosen",
     "Confidence",
     "ConfidenceEstimator",
+    "ConstantGuidance",
     "Context",
     "ContractError",
+    "DecodeStart",
     "Decoded",
+    "FinalConfidence",
+    "FirstCandidate",
     "Generation",
     "GenerationRequest",
+    "Grid",
     "Guidance",
+    "Guided",
+    "Item",
     "Ledger",
+    "Logits",
     "ModelAdapter",
+    "Multinomial",
+    "NeverTerminate",
+    "NoConfidence",
     "PluginWarning",
     "Pool",
     "Promises",
     "Prompt",
     "Proposal",
     "Registry",
+    "Reward",
+    "Rows",
     "RunConfig",
     "Sampler",
     "Sampling",
@@ -122,6 +179,7 @@ __all__ = [
     "Step",
     "Strategy",
     "Termination",
+    "TokenEvent",
     "Trace",
     "Trajectory",
     "Verdict",
@@ -129,6 +187,8 @@ __all__ = [
     "candidate_field",
     "decode",
     "generate",
+    "group_quantile",
+    "group_rank",
     "hookimpl",
     "load_registry",
     "make_hooks",
@@ -136,6 +196,7 @@ __all__ = [
     "part",
     "prompt_field",
     "read_trace",
+    "take",
 ]
 
 
