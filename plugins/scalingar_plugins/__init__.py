@@ -309,6 +309,12 @@ def scalingar_register(registry: Registry) -> None:
     )
     add(
         "reward",
+        "shapes-scorer",
+        _HERE + "rewards.shapes_scorer:ShapesScorer",
+        "the embedded world's small trained reward model, as CLIPScore is for photographs",
+    )
+    add(
+        "reward",
         "oracle",
         _HERE + "rewards.images:OracleReward",
         "the benchmark's own judge: an upper bound, no method",

@@ -65,13 +65,16 @@ def prompt_ids(prompts: Sequence[str | None]) -> Tensor:
     return ids
 
 
-def _sinusoids(length: int, dim: int) -> Tensor:
+def sinusoids(length: int, dim: int) -> Tensor:
+    """Fixed positions, `[length, dim]`."""
     frequency = torch.exp(torch.arange(0, dim, 2) * (-math.log(1e3) / dim))
     angle = torch.arange(length)[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
+    """A bidirectional transformer layer; `mask` (bool, broadcast to scores) hides what is False."""
+
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -101,11 +104,11 @@ class WordEncoder(nn.Module):
         self.config = config or TextConfig()
         self.words = nn.Embedding(self.config.vocabulary, self.config.dim)
         self.layers = nn.ModuleList(
-            _Layer(self.config.dim, self.config.heads) for _ in range(self.config.layers)
+            Layer(self.config.dim, self.config.heads) for _ in range(self.config.layers)
         )
         self.norm = nn.RMSNorm(self.config.dim, eps=1e-5)
         self.register_buffer(
-            "positions", _sinusoids(self.config.length, self.config.dim), persistent=False
+            "positions", sinusoids(self.config.length, self.config.dim), persistent=False
         )
 
     def forward(self, ids: Tensor) -> Tensor:

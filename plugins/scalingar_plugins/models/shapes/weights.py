@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,10 +17,12 @@ from torch import Tensor, nn
 
 from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models.shapes.generator import Generator, GeneratorConfig
+from scalingar_plugins.models.shapes.scorer import Scorer, ScorerConfig
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer, TokenizerConfig
 
 TOKENIZER_FILE = "tokenizer.safetensors"
 GENERATOR_FILE = "generator.safetensors"
+SCORER_FILE = "scorer.safetensors"
 _REMEDY = "Reinstall the package, or train again: python -m scalingar_plugins.models.shapes.train."
 
 
@@ -107,36 +110,37 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     module.eval().requires_grad_(False)
 
 
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def _load(folder: Path | str | None, name: str, make: Callable[[dict[str, int]], Module]) -> Module:
+    path = Path(folder or default_folder()) / name
+    tensors, config, _ = read_weights(path)
+    try:
+        module = make(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(path, f"its configuration does not fit ({error})") from error
+    _fill(module, tensors, path)
+    return module
+
+
 def load_tokenizer(folder: Path | str | None = None) -> Tokenizer:
     """Load ``tokenizer.safetensors`` (default: the shipped one) as a float32 module in eval mode.
 
     Raises:
         WeightsError: A ValueError with a remedy; the file is missing, damaged or does not fit.
     """
-    path = Path(folder or default_folder()) / TOKENIZER_FILE
-    tensors, config, _ = read_weights(path)
-    try:
-        module = Tokenizer(TokenizerConfig(**config))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(path, f"its configuration does not fit ({error})") from error
-    _fill(module, tensors, path)
-    return module
+    return _load(folder, TOKENIZER_FILE, lambda config: Tokenizer(TokenizerConfig(**config)))
 
 
 def load_generator(folder: Path | str | None = None) -> Generator:
-    """Load ``generator.safetensors`` (default: the shipped one) as a float32 module in eval mode.
+    """Load ``generator.safetensors``; otherwise as :func:`load_tokenizer`."""
+    return _load(folder, GENERATOR_FILE, lambda config: Generator(GeneratorConfig(**config)))
 
-    Raises:
-        WeightsError: A ValueError with a remedy; the file is missing, damaged or does not fit.
-    """
-    path = Path(folder or default_folder()) / GENERATOR_FILE
-    tensors, config, _ = read_weights(path)
-    try:
-        module = Generator(GeneratorConfig(**config))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(path, f"its configuration does not fit ({error})") from error
-    _fill(module, tensors, path)
-    return module
+
+def load_scorer(folder: Path | str | None = None) -> Scorer:
+    """Load ``scorer.safetensors``; otherwise as :func:`load_tokenizer`."""
+    return _load(folder, SCORER_FILE, lambda config: Scorer(ScorerConfig(**config)))
 
 
 def save_tokenizer(
@@ -154,4 +158,11 @@ def save_generator(
     """Write ``generator.safetensors`` into ``folder``; return its path."""
     path = Path(folder) / GENERATOR_FILE
     save_weights(path, generator.state_dict(), generator.config.as_dict(), dtype, notes)
+    return path
+
+
+def save_scorer(scorer: Scorer, folder: Path, **notes: str) -> Path:
+    """Write ``scorer.safetensors`` as float16 into ``folder``; return its path."""
+    path = Path(folder) / SCORER_FILE
+    save_weights(path, scorer.state_dict(), scorer.config.as_dict(), torch.float16, notes)
     return path

@@ -1,0 +1,241 @@
+"""Train the scorer: pictures that fit their prompt, and ones that nearly do.
+
+``python -m scalingar_plugins.models.shapes.train_scorer --out DIR --minutes 10``
+
+Half of the examples are wrong in one respect: the prompt asks for another word, or the picture has
+an object more, less, moved, recoloured, exchanged or with a broken cell. Prompts are training
+prompts only, wrong ones included, so the held-out facts stay new to the scorer as to the generator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from scalingar_plugins.models.shapes.grammar import ObjectSpec, Spec, parse
+from scalingar_plugins.models.shapes.heldout import trained
+from scalingar_plugins.models.shapes.judge import judge_batch
+from scalingar_plugins.models.shapes.progress import Reporter
+from scalingar_plugins.models.shapes.scenes import (
+    OBJECT_CELLS,
+    PLACES,
+    Scene,
+    SceneObject,
+    UInt8,
+    cells_of,
+    holds,
+    render_batch,
+    sample_scene,
+)
+from scalingar_plugins.models.shapes.scorer import Scorer
+from scalingar_plugins.models.shapes.text import prompt_ids
+from scalingar_plugins.models.shapes.training_prompts import draw_spec, word
+from scalingar_plugins.models.shapes.weights import save_scorer
+from scalingar_plugins.models.shapes.words import COLOURS, SHAPES, WORD_CLASSES, PromptError
+from scalingar_plugins.rewards.alternatives import alternatives
+
+BATCH = 128
+CHUNK = 4096
+_SPOILED = ("prompt", "prompt", "extra", "missing", "moved", "recoloured", "exchanged", "cell")
+
+
+def _fits(scene: Scene, spec: Spec) -> bool:
+    """Whether a scene holds exactly what a specification says, without rendering it."""
+    got = sorted((o.shape, o.colour) for o in scene.objects)
+    if len(got) != len(spec.objects):
+        return False
+    colours = {colour for _, colour in got}
+    if spec.same_colour and len(colours) > 1:
+        return False
+    if spec.absent is not None and spec.absent in colours | {shape for shape, _ in got}:
+        return False
+    if spec.relation is None:
+        return _assigned(list(got), list(spec.objects))
+    for first, second in (scene.objects, scene.objects[::-1]):
+        want_first, want_second = spec.objects
+        if (
+            _is(first, want_first)
+            and _is(second, want_second)
+            and holds(spec.relation, first.row - second.row, first.col - second.col)
+        ):
+            return True
+    return False
+
+
+def _is(got: SceneObject, want: ObjectSpec) -> bool:
+    return got.shape == want.shape and want.colour in (None, got.colour)
+
+
+def _assigned(got: list[tuple[str, str]], wanted: list[ObjectSpec]) -> bool:
+    """Whether each wanted object finds one of its own; named colours first, then open ones."""
+    for want in sorted(wanted, key=lambda w: w.colour is None):
+        shape, colour = want.shape, want.colour
+        place = next(
+            (i for i, (s, c) in enumerate(got) if s == shape and colour in (None, c)), None
+        )
+        if place is None:
+            return False
+        del got[place]
+    return not got
+
+
+def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+def _spoil(kind: str, text: str, scene: Scene, rng: np.random.Generator) -> tuple[str, Scene]:
+    """A prompt and a scene that differ from the given ones in one respect, if it can be."""
+    objects = list(scene.objects)
+    at = int(rng.integers(len(objects)))
+    if kind == "prompt":
+        return _pick(alternatives(text, WORD_CLASSES, "substitute"), rng), scene
+    if kind == "extra":
+        row, col = rng.integers(0, PLACES, 2).tolist()
+        clear = all(max(abs(row - o.row), abs(col - o.col)) > OBJECT_CELLS for o in objects)
+        if clear:
+            objects.append(SceneObject(_pick(SHAPES, rng), _pick(COLOURS, rng), row, col))
+    elif kind == "missing" and len(objects) > 1:
+        del objects[at]
+    elif kind == "recoloured":
+        objects[at] = replace(objects[at], colour=_pick(COLOURS, rng))
+    elif len(objects) == 2:
+        first, second = objects
+        if kind == "moved":
+            objects = [
+                replace(first, row=second.row, col=second.col),
+                replace(second, row=first.row, col=first.col),
+            ]
+        else:
+            objects = [replace(first, colour=second.colour), replace(second, colour=first.colour)]
+    return text, replace(scene, objects=tuple(objects))
+
+
+def _broken(cells: UInt8, scene: Scene, rng: np.random.Generator) -> None:
+    """Give one cell of an object the content of a random other cell of the batch's pictures."""
+    chosen = scene.objects[int(rng.integers(len(scene.objects)))]
+    grid = int(len(cells) ** 0.5)
+    row, col = chosen.row + int(rng.integers(2)), chosen.col + int(rng.integers(2))
+    place = row * grid + col
+    other = int(rng.integers(len(cells)))
+    cells[place] = cells[other]
+
+
+def examples(count: int, rng: np.random.Generator) -> tuple[list[str], UInt8, UInt8]:
+    """Prompts, cells `[count, 64, 108]`, and whether they fit `[count]` (0 or 1)."""
+    texts: list[str] = []
+    scenes: list[Scene] = []
+    labels: list[int] = []
+    broken: list[int] = []
+    while len(texts) < count:
+        spec = draw_spec(rng)
+        text, scene, label = word(spec, rng), sample_scene(spec, rng), 1
+        if rng.random() < 0.55:
+            kind = _pick(_SPOILED, rng)
+            if kind == "cell":
+                broken.append(len(texts))
+            else:
+                text, scene = _spoil(kind, text, scene, rng)
+                try:
+                    asked = parse(text)
+                except PromptError:
+                    continue
+                if not trained(asked):
+                    continue
+                label = int(_fits(scene, asked))
+        texts.append(text)
+        scenes.append(scene)
+        labels.append(label)
+    cells = cells_of(render_batch(scenes)).copy()
+    for index in broken:
+        _broken(cells[index], scenes[index], rng)
+    if broken:  # a broken cell may be as good as new: the judge knows
+        pictures = _pictures(cells[broken])
+        for index, judged in zip(
+            broken, judge_batch(pictures, [texts[i] for i in broken]), strict=True
+        ):
+            labels[index] = int(judged.correct)
+    return texts, cells, np.array(labels, dtype=np.uint8)
+
+
+def _pictures(cells: UInt8) -> UInt8:
+    """The inverse of `cells_of`."""
+    count, total, width = cells.shape
+    grid, cell = int(total**0.5), int((width // 3) ** 0.5)
+    parts = cells.reshape(count, grid, grid, cell, cell, 3).transpose(0, 1, 3, 2, 4, 5)
+    pictures: UInt8 = parts.reshape(count, grid * cell, grid * cell, 3)
+    return pictures
+
+
+def accuracy(scorer: Scorer, count: int, seed: int) -> float:
+    """Share of fresh examples whose sign of the log-odds agrees with the truth."""
+    texts, cells, labels = examples(count, np.random.Generator(np.random.Philox(seed)))
+    with torch.inference_mode():
+        odds = torch.cat(
+            [
+                scorer(prompt_ids(texts[i : i + 256]), torch.from_numpy(cells[i : i + 256]))
+                for i in range(0, count, 256)
+            ]
+        )
+    return float(((odds > 0).numpy() == labels.astype(bool)).mean())
+
+
+def train(minutes: float, seed: int, lr: float = 2e-3) -> tuple[Scorer, int]:
+    """Train for `minutes` of the clock; the scorer and the number of examples."""
+    torch.manual_seed(seed)
+    scorer = Scorer()
+    for parameter in (scorer.rows, scorer.cols, scorer.start):
+        torch.nn.init.normal_(parameter, std=0.3)
+    optimiser = torch.optim.AdamW(scorer.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+    rng = np.random.Generator(np.random.Philox(seed + 1))
+    start, seen, mean = time.monotonic(), 0, 0.7
+    with Reporter("scorer", int(minutes * 60)) as reporter:
+        while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
+            texts, cells, labels = examples(CHUNK, rng)
+            ids, images = prompt_ids(texts), torch.from_numpy(cells)
+            wanted = torch.from_numpy(labels).float()
+            for i in range(0, CHUNK, BATCH):
+                spent = min(1.0, (time.monotonic() - start) / (60 * minutes))
+                rate = min(1.0, (seen + BATCH) / 10_000, 2 * (1 - spent) + 0.02)
+                optimiser.param_groups[0]["lr"] = lr * rate
+                odds = scorer(ids[i : i + BATCH], images[i : i + BATCH])
+                loss = functional.binary_cross_entropy_with_logits(odds, wanted[i : i + BATCH])
+                optimiser.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
+                optimiser.step()
+                seen += BATCH
+                mean = 0.98 * mean + 0.02 * float(loss.detach())
+            reporter.update(int(spent * minutes * 60), f"{seen} examples, loss {mean:.3f}")
+    return scorer.eval().requires_grad_(False), seen
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see ``--help``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scalingar_plugins.models.shapes.train_scorer",
+        description=__doc__.split("\n")[0],
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the weights")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    scorer, seen = train(options.minutes, options.seed)
+    right = accuracy(scorer, 4000, options.seed + 7)
+    path = save_scorer(scorer, options.out, examples=str(seen), seed=str(options.seed))
+    print(f"wrote {path}: {seen} examples, right on {right:.3f} of fresh ones", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
