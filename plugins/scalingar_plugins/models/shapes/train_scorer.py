@@ -196,6 +196,7 @@ def train(minutes: float, seed: int, lr: float = 2e-3) -> tuple[Scorer, int]:
     optimiser = torch.optim.AdamW(scorer.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
     rng = np.random.Generator(np.random.Philox(seed + 1))
     start, seen, mean = time.monotonic(), 0, 0.7
+    minutes = max(minutes, 1e-9)
     with Reporter("scorer", int(minutes * 60)) as reporter:
         while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
             texts, cells, labels = examples(CHUNK, rng)
@@ -227,11 +228,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--checked", type=int, default=4000, help="fresh examples at the end")
     options = parser.parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
     scorer, seen = train(options.minutes, options.seed)
-    right = accuracy(scorer, 4000, options.seed + 7)
+    right = accuracy(scorer, options.checked, options.seed + 7)
     path = save_scorer(scorer, options.out, examples=str(seen), seed=str(options.seed))
     print(f"wrote {path}: {seen} examples, right on {right:.3f} of fresh ones", flush=True)
     return 0

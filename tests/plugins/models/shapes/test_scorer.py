@@ -86,7 +86,7 @@ def test_pictures_of_another_model_are_refused() -> None:
 
 
 def test_the_command_writes_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["--out", str(tmp_path), "--minutes", "0"]
+    command = ["--out", str(tmp_path), "--minutes", "0", "--checked", "100"]
     assert train_scorer.main(command) == 0
     assert "0 examples" in capsys.readouterr().out
     assert isinstance(load_scorer(tmp_path), Scorer)
