@@ -19,16 +19,27 @@ if TYPE_CHECKING:
     from scalingar_analysis.runs.run import open_run as open_run
     from scalingar_fw.registry import Registry
 
-_HERE = "scalingar_analysis."
-
-#: Commands on recorded candidates.
-COMMANDS = {
-    "record": "Record complete candidates with all signals, to replay on.",
-    "replay": "What a policy would have done with recorded candidates.",
-    "autopsy": "Was it right to end them? Precision, recall and regret.",
-    "lab": "What a new per-step signal is worth.",
-    "tune": "Search a policy's settings by replay (extra tune).",
+# fmt: off
+#: By kind: name, `module:attribute` in this package, summary.
+TABLE: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "artefact": (
+        ("candidates.png", "plots.contact_sheet:write", "all candidates; pruned ones up to where they were cut, with reason and confidence"),
+        ("dynamics.png", "plots.dynamics:write", "entropy, confidence, guidance and live candidates over steps"),
+        ("thumbnails", "plots.thumbnails:write", "each candidate's image, small: what plots and reports are drawn over"),
+    ),
+    "command": (
+        ("report", "commands.report:report", "A run as one HTML page."),
+        ("plot", "commands.plot:plot", "Draw a run: dynamics, maps, pareto, ..."),
+        ("record", "commands.record:record", "Record complete candidates with all signals, to replay on."),
+        ("replay", "commands.replay:replay", "What a policy would have done with recorded candidates."),
+        ("autopsy", "commands.autopsy:autopsy", "Was it right to end them? Precision, recall and regret."),
+        ("lab", "commands.lab:lab", "What a new per-step signal is worth."),
+        ("tune", "commands.tune:tune", "Search a policy's settings by replay (extra tune)."),
+        ("compare", "commands.compare:compare", "Compare strategies: accuracy, cost, paired differences, equal budgets."),
+        ("reproduce", "commands.reproduce:reproduce", "Run the paper's experiments; its figures beside ours."),
+    ),
 }
+# fmt: on
 
 _HOMES = {"figure": "plots.plot_registry", "open_run": "runs.run", "plot": "plots.plot_registry"}
 
@@ -45,38 +56,6 @@ def __getattr__(name: str) -> Any:
 
 @hookimpl
 def scalingar_register(registry: Registry) -> None:
-    add = registry.add
-    add(
-        "artefact",
-        "candidates.png",
-        _HERE + "plots.contact_sheet:write",
-        "all candidates; pruned ones up to where they were cut, with reason and confidence",
-    )
-    add(
-        "artefact",
-        "dynamics.png",
-        _HERE + "plots.dynamics:write",
-        "entropy, confidence, guidance and live candidates over steps",
-    )
-    add(
-        "artefact",
-        "thumbnails",
-        _HERE + "plots.thumbnails:write",
-        "each candidate's image, small: what plots and reports are drawn over",
-    )
-    add("command", "report", _HERE + "commands.report:report", "A run as one HTML page.")
-    add("command", "plot", _HERE + "commands.plot:plot", "Draw a run: dynamics, maps, pareto, ...")
-    for name, line in COMMANDS.items():
-        add("command", name, f"{_HERE}commands.{name}:{name}", line)
-    add(
-        "command",
-        "compare",
-        _HERE + "commands.compare:compare",
-        "Compare strategies: accuracy, cost, paired differences, equal budgets.",
-    )
-    add(
-        "command",
-        "reproduce",
-        _HERE + "commands.reproduce:reproduce",
-        "Run the paper's experiments; its figures beside ours.",
-    )
+    for kind, rows in TABLE.items():
+        for name, target, summary in rows:
+            registry.add(kind, name, f"{__name__}.{target}", summary)

@@ -9,138 +9,38 @@ from scalingar_fw.hookspecs import hookimpl
 if TYPE_CHECKING:
     from scalingar_fw.registry import Registry
 
-_HERE = "scalingar_strategies."
+# fmt: off
+#: Name, `module:function` in this package, summary.
+TABLE: tuple[tuple[str, str, str], ...] = (
+    ("base", "base:base", "one sample of the model, nothing scaled"),
+    ("scalingar", "scalingar:scalingar", "ScalingAR (arXiv 2509.26376), with the silent decisions chosen so that it prunes"),
+    ("scalingar-literal", "scalingar:scalingar_literal", "ScalingAR as the paper's text reads literally"),
+    ("scalingar-plus", "scalingar_plus:scalingar_plus", "one early cut to a pair by mean log-probability: the signal and policy that measured best"),
+    ("scalingar-termination", "variants:scalingar_termination", "ScalingAR without its guidance scheduler"),
+    ("scalingar-scheduler", "variants:scalingar_scheduler", "ScalingAR without its termination"),
+    ("scalingar-without-drift", "variants:scalingar_without_drift", "ScalingAR without the conditional channel"),
+    ("scalingar-without-intrinsic", "variants:scalingar_without_intrinsic", "ScalingAR without the intrinsic channel"),
+    ("scalingar-without-blocks", "variants:scalingar_without_blocks", "ScalingAR without worst-block stability"),
+    ("scalingar-without-token", "variants:scalingar_without_token", "ScalingAR without token confidence"),
+    ("best-of-n", "best_of_n:best_of_n", "N candidates, the highest mean log-probability"),
+    ("best-of-n-self-certainty", "best_of_n:best_of_n_self_certainty", "N candidates, the highest self-certainty"),
+    ("best-of-n-deepconf", "best_of_n:best_of_n_deepconf", "N candidates, the best worst group (DeepConf)"),
+    ("best-of-n-contrast", "contrast:best_of_n_contrast", "N candidates, the one that fits its prompt and no other like it"),
+    ("best-of-n-oracle", "best_of_n:best_of_n_oracle", "oracle: pass@N by the benchmark's judge"),
+    ("importance-sampling", "importance_sampling:importance_sampling", "N candidates, one drawn by its weight"),
+    ("smc", "smc:smc", "particles that are resampled during decoding"),
+    ("beam", "beam:beam", "beam search over guided log-probabilities"),
+    ("diverse-beam", "diverse_beam:diverse_beam", "groups of beams that keep away from one another"),
+    ("confidence-beam", "confidence_beam:confidence_beam", "the most confident histories, forked every k steps"),
+    ("guidance-linear", "guidance_baselines:guidance_linear", "one candidate, guidance rising in a straight line"),
+    ("guidance-cosine", "guidance_baselines:guidance_cosine", "one candidate, guidance rising along a cosine"),
+    ("guidance-interval", "guidance_baselines:guidance_interval", "one candidate, guidance off after half the tokens"),
+    ("guidance-entropy", "guidance_baselines:guidance_entropy", "one candidate, guidance by entropy"),
+)
+# fmt: on
 
 
 @hookimpl
 def scalingar_register(registry: Registry) -> None:
-    add = registry.add
-    add("strategy", "base", _HERE + "base:base", "one sample of the model, nothing scaled")
-    add(
-        "strategy",
-        "scalingar",
-        _HERE + "scalingar:scalingar",
-        "ScalingAR (arXiv 2509.26376), with the silent decisions chosen so that it prunes",
-    )
-    add(
-        "strategy",
-        "scalingar-literal",
-        _HERE + "scalingar:scalingar_literal",
-        "ScalingAR as the paper's text reads literally",
-    )
-    add(
-        "strategy",
-        "scalingar-plus",
-        _HERE + "scalingar_plus:scalingar_plus",
-        "one early cut to a pair by mean log-probability: the signal and policy that measured best",
-    )
-    add(
-        "strategy",
-        "scalingar-termination",
-        _HERE + "variants:scalingar_termination",
-        "ScalingAR without its guidance scheduler",
-    )
-    add(
-        "strategy",
-        "scalingar-scheduler",
-        _HERE + "variants:scalingar_scheduler",
-        "ScalingAR without its termination",
-    )
-    add(
-        "strategy",
-        "scalingar-without-drift",
-        _HERE + "variants:scalingar_without_drift",
-        "ScalingAR without the conditional channel",
-    )
-    add(
-        "strategy",
-        "scalingar-without-intrinsic",
-        _HERE + "variants:scalingar_without_intrinsic",
-        "ScalingAR without the intrinsic channel",
-    )
-    add(
-        "strategy",
-        "scalingar-without-blocks",
-        _HERE + "variants:scalingar_without_blocks",
-        "ScalingAR without worst-block stability",
-    )
-    add(
-        "strategy",
-        "scalingar-without-token",
-        _HERE + "variants:scalingar_without_token",
-        "ScalingAR without token confidence",
-    )
-    add(
-        "strategy",
-        "best-of-n",
-        _HERE + "best_of_n:best_of_n",
-        "N candidates, the highest mean log-probability",
-    )
-    add(
-        "strategy",
-        "best-of-n-self-certainty",
-        _HERE + "best_of_n:best_of_n_self_certainty",
-        "N candidates, the highest self-certainty",
-    )
-    add(
-        "strategy",
-        "best-of-n-deepconf",
-        _HERE + "best_of_n:best_of_n_deepconf",
-        "N candidates, the best worst group (DeepConf)",
-    )
-    add(
-        "strategy",
-        "best-of-n-contrast",
-        _HERE + "contrast:best_of_n_contrast",
-        "N candidates, the one that fits its prompt and no other like it",
-    )
-    add(
-        "strategy",
-        "best-of-n-oracle",
-        _HERE + "best_of_n:best_of_n_oracle",
-        "oracle: pass@N by the benchmark's judge",
-    )
-    add(
-        "strategy",
-        "importance-sampling",
-        _HERE + "importance_sampling:importance_sampling",
-        "N candidates, one drawn by its weight",
-    )
-    add("strategy", "smc", _HERE + "smc:smc", "particles that are resampled during decoding")
-    add("strategy", "beam", _HERE + "beam:beam", "beam search over guided log-probabilities")
-    add(
-        "strategy",
-        "diverse-beam",
-        _HERE + "diverse_beam:diverse_beam",
-        "groups of beams that keep away from one another",
-    )
-    add(
-        "strategy",
-        "confidence-beam",
-        _HERE + "confidence_beam:confidence_beam",
-        "the most confident histories, forked every k steps",
-    )
-    add(
-        "strategy",
-        "guidance-linear",
-        _HERE + "guidance_baselines:guidance_linear",
-        "one candidate, guidance rising in a straight line",
-    )
-    add(
-        "strategy",
-        "guidance-cosine",
-        _HERE + "guidance_baselines:guidance_cosine",
-        "one candidate, guidance rising along a cosine",
-    )
-    add(
-        "strategy",
-        "guidance-interval",
-        _HERE + "guidance_baselines:guidance_interval",
-        "one candidate, guidance off after half the tokens",
-    )
-    add(
-        "strategy",
-        "guidance-entropy",
-        _HERE + "guidance_baselines:guidance_entropy",
-        "one candidate, guidance by entropy",
-    )
+    for name, target, summary in TABLE:
+        registry.add("strategy", name, f"{__name__}.{target}", summary)

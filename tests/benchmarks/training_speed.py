@@ -36,8 +36,9 @@ class Step:
         self.run = GeneratorRun.fresh(config, codebook, 0, CPU)
         self.run.muon.half = fast
         self.recipe = GeneratorRecipe()
-        self.fast = training_loss(self.run.generator, CPU, half=True, compiled=True)
-        self.loss = self.fast if fast else self.plain
+        self.loss = (
+            training_loss(self.run.generator, CPU, half=True, compiled=True) if fast else self.plain
+        )
 
     def plain(self, ids: Tensor, tokens: Tensor) -> Tensor:
         logits = self.run.generator(ids, tokens)

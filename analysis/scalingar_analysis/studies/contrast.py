@@ -27,6 +27,7 @@ from scalingar_analysis.statistics.intervals import estimate, estimate_differenc
 from scalingar_analysis.statistics.signal_quality import auroc
 from scalingar_analysis.statistics.subsets import oracle_at, selected_at
 from scalingar_fw.benchmark import Benchmark, Item
+from scalingar_fw.decoding.alternatives import alternatives
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.likelihood import KnowsWordClasses, read
 from scalingar_fw.decoding.result import Array, Ledger
@@ -34,7 +35,6 @@ from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.experiments.evaluate import run_split
 from scalingar_fw.registry import default_registry
-from scalingar_plugins.rewards.alternatives import alternatives
 from scalingar_plugins.rewards.contrast import KINDS, PromptContrast
 
 EIGHTHS = 8

@@ -7,12 +7,10 @@ for which images are laid out as it reads them.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +20,11 @@ from attrs import field, frozen
 from scalingar_fw.benchmark import Item, Sample
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_plugins.benchmarks.geneval_prompts import metadata, metadata_lines
 
 #: Where our scorer's weights are, for commands that cannot be told (workers of a sweep).
 DETECTOR_VARIABLE = "SCALINGAR_GENEVAL_DETECTOR"
 CLIP_VARIABLE = "SCALINGAR_GENEVAL_CLIP"
-
-
-@functools.cache
-def metadata_lines() -> tuple[str, ...]:
-    """The official `evaluation_metadata.jsonl`, a line for each prompt, character for character."""
-    folder = files("scalingar_plugins.benchmarks") / "data"
-    return tuple((folder / "geneval_metadata.jsonl").read_text(encoding="utf-8").splitlines())
-
-
-@functools.cache
-def metadata() -> Mapping[str, Mapping[str, Any]]:
-    """What each prompt asks for, by its text (all 553 differ)."""
-    entries = (json.loads(line) for line in metadata_lines())
-    return {entry["prompt"]: entry for entry in entries}
-
-
-def class_names() -> list[str]:
-    """The 80 classes of objects that the prompts name or exclude."""
-    clauses = (c for e in metadata().values() for k in ("include", "exclude") for c in e.get(k, ()))
-    return sorted({str(clause["class"]) for clause in clauses})
 
 
 def _from(variable: str) -> Any:

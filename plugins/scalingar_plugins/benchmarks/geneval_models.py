@@ -20,7 +20,7 @@ import numpy as np
 from attrs import define, field, frozen
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_plugins.benchmarks.geneval import class_names
+from scalingar_plugins.benchmarks.geneval_prompts import class_names
 from scalingar_plugins.benchmarks.geneval_rules import (
     COLOURS,
     THRESHOLD,
@@ -29,7 +29,7 @@ from scalingar_plugins.benchmarks.geneval_rules import (
     judge,
     kept,
 )
-from scalingar_plugins.benchmarks.pretrained import (
+from scalingar_plugins.models.pretrained import (
     REMEDY,
     image_processor,
     need_transformers,

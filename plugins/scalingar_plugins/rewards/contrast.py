@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 from attrs import evolve, frozen
 
+from scalingar_fw.decoding.alternatives import alternatives
 from scalingar_fw.decoding.components import Pool, Reward
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ScalingarError
-from scalingar_plugins.rewards.alternatives import alternatives
 from scalingar_plugins.rewards.windows import recorded
 
 KINDS = ("exchange", "substitute", "reorder")

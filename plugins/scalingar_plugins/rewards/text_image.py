@@ -166,8 +166,8 @@ def load_model(kind: Kind, model: str, device: str) -> Dual | Asking:
     import torch
 
     from scalingar_fw.config.device import resolve_device
-    from scalingar_plugins.benchmarks.pretrained import read_from
     from scalingar_plugins.models.hf import load_pretrained, need_transformers
+    from scalingar_plugins.models.pretrained import read_from
 
     transformers = need_transformers(f"reward {kind!r}")
     folder, where = _folder(model), f"{kind}'s model"

@@ -21,10 +21,9 @@ from scalingar_plugins.benchmarks.geneval import (
     CLIP_VARIABLE,
     DETECTOR_VARIABLE,
     GenEvalBenchmark,
-    class_names,
-    metadata_lines,
     wanted_by,
 )
+from scalingar_plugins.benchmarks.geneval_prompts import class_names, metadata_lines
 
 DATA = files("scalingar_plugins.benchmarks") / "data"
 

@@ -16,7 +16,7 @@ pytest.importorskip("scipy", reason="needs the extra geneval")
 
 from scalingar_fw.errors import ScalingarError  # noqa: E402
 from scalingar_plugins.benchmarks import geneval_models  # noqa: E402
-from scalingar_plugins.benchmarks.geneval import GenEvalBenchmark, class_names  # noqa: E402
+from scalingar_plugins.benchmarks.geneval import GenEvalBenchmark  # noqa: E402
 from scalingar_plugins.benchmarks.geneval_models import (  # noqa: E402
     ColourClassifier,
     Detector,
@@ -27,6 +27,7 @@ from scalingar_plugins.benchmarks.geneval_models import (  # noqa: E402
     fingerprint,
     load_scorer,
 )
+from scalingar_plugins.benchmarks.geneval_prompts import class_names  # noqa: E402
 from scalingar_plugins.benchmarks.geneval_rules import COLOURS, THRESHOLD, Found  # noqa: E402
 
 CPU = torch.device("cpu")

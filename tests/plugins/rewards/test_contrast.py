@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalingar_fw.decoding import likelihood
+from scalingar_fw.decoding.alternatives import alternatives
 from scalingar_fw.decoding.components import Pool
 from scalingar_fw.decoding.loop import decode
 from scalingar_fw.decoding.noise import Prompt
@@ -22,7 +23,6 @@ from scalingar_plugins.models.shapes.adapter import load
 from scalingar_plugins.models.shapes.grammar import parse
 from scalingar_plugins.models.shapes.prompts import split_items
 from scalingar_plugins.models.shapes.words import WORD_CLASSES
-from scalingar_plugins.rewards.alternatives import alternatives
 from scalingar_plugins.rewards.contrast import KINDS, PromptContrast
 from scalingar_plugins.selectors.rewarded import BestReward
 

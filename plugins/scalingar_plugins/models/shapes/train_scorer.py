@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from scalingar_fw.decoding.alternatives import alternatives
 from scalingar_plugins.models.shapes.grammar import ObjectSpec, Spec, parse
 from scalingar_plugins.models.shapes.heldout import trained
 from scalingar_plugins.models.shapes.judge import judge_batch
@@ -40,7 +41,6 @@ from scalingar_plugins.models.shapes.text import prompt_ids
 from scalingar_plugins.models.shapes.training_prompts import draw_spec, word
 from scalingar_plugins.models.shapes.weights import save_scorer
 from scalingar_plugins.models.shapes.words import COLOURS, SHAPES, WORD_CLASSES, PromptError
-from scalingar_plugins.rewards.alternatives import alternatives
 
 BATCH = 128
 CHUNK = 4096
