@@ -173,6 +173,11 @@ def load_adapter(
         return _checked(load, name)
     accepted = inspect.signature(load).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    if "device" not in accepted and not anything:
+        raise ScalingarError(
+            f"model {name!r} has a loader that takes no device: write def load(*, device, ...), or "
+            "register an adapter that is loaded already."
+        )
     given: dict[str, Any] = {"device": resolve_device(device), **options}
     wanted = resolve_dtype(dtype)
     if wanted is not None:

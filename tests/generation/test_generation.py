@@ -72,6 +72,7 @@ def registry():
         def scalingar_register(registry):
             registry.add("model", "toy", load)
             registry.add("model", "bare", load_bare)
+            registry.add("model", "fixed", lambda: ReferenceModel())
             registry.add("model", "nothing", lambda **options: object())
             registry.add("strategy", "cut", CUT)
             registry.add("confidence", "margin", Margin)
@@ -226,6 +227,7 @@ def test_observers_change_nothing_and_plugins_observe_every_run(registry, result
         ({"weights": "/nowhere"}, ["/nowhere", "does not exist"]),
         ({"weights": "/"}, ["could not be loaded", "damaged"]),
         ({"model": "bare", "weights": "/"}, ["takes no weights"]),
+        ({"model": "fixed"}, ["takes no device", "def load(*, device"]),
         ({"model": ReferenceModel(), "weights": "/"}, ["loaded already"]),
         ({"model": ReferenceModel(), "dtype": "float16"}, ["loaded already"]),
         ({"model": ReferenceModel(branches=1), "guidance": 2.0}, ["unconditional"]),
