@@ -193,7 +193,7 @@ def _selected(names: Iterable[str]) -> set[str]:
     chosen = {w.strip() for w in wanted.split(",") if w.strip()} - {"none"}
     missing = chosen - everything
     if missing:
-        raise unknown_name(f"plugin in {LOAD_VARIABLE}", sorted(missing)[0], everything)
+        raise unknown_name(f"plugin in {LOAD_VARIABLE}", min(missing), everything)
     return chosen
 
 

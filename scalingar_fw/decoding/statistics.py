@@ -80,10 +80,6 @@ class Moments:
         moments, behind = self._push(value)
         return moments._squash(behind), moments
 
-    def logistic_z(self, value: Tensor) -> Tensor:
-        """The z-score of `value [N]` under these moments, squashed to (0, 1)."""
-        return self._squash(value if self.mean is None else self.mean - value)
-
     def _push(self, value: Tensor) -> tuple[Moments, Tensor]:
         """The moments with `value`, and how far their mean is above it."""
         if self.mean is None or self.variance is None:

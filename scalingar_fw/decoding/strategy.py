@@ -95,11 +95,10 @@ class FinalConfidence(Selector):
         return {self.signal: "a component that records it, or another selector.signal"}
 
     def select(self, pool: Pool) -> int:
-        best = max(
+        return max(
             range(len(pool.candidates)),
             key=lambda i: (pool.candidates[i].final(self.signal), -pool.candidates[i].candidate),
         )
-        return best
 
 
 @frozen

@@ -191,7 +191,7 @@ def _group(
     wrong = {u.config["benchmark"] for u in units} - {benchmark.name}
     if wrong:
         raise ScalingarError(
-            f"{store.path} is a run of benchmark {sorted(wrong)[0]!r}, not of {benchmark.name!r}."
+            f"{store.path} is a run of benchmark {min(wrong)!r}, not of {benchmark.name!r}."
         )
     groups = sorted({(u.label, u.n) for u in units})
     if len(groups) > 1:

@@ -70,7 +70,7 @@ def candidate_schema() -> pa.Schema:
     """The Arrow schema of `candidates.parquet`."""
     import pyarrow as pa
 
-    columns = {**CANDIDATE_COLUMNS, **{name: "float32" for name in MEANS}, **LATER_COLUMNS}
+    columns = {**CANDIDATE_COLUMNS, **dict.fromkeys(MEANS, "float32"), **LATER_COLUMNS}
     return pa.schema([(name, _type(kind)) for name, kind in columns.items()])
 
 

@@ -19,9 +19,11 @@ from scalingar_fw.experiments.events import (
 )
 from scalingar_fw.experiments.executors import missing_extra
 
-_HERE = "scalingar_fw.experiments.trackers:"
 #: Name: where it is. A plugin's may be `module:Class`, called with the store's folder.
-TRACKERS = {"tensorboard": _HERE + "TensorBoard", "wandb": _HERE + "WandB"}
+TRACKERS = {
+    "tensorboard": "scalingar_fw.experiments.trackers:TensorBoard",
+    "wandb": "scalingar_fw.experiments.trackers:WandB",
+}
 
 
 def make_tracker(name: str, root: Path) -> Observer:

@@ -145,7 +145,7 @@ def write_run(
         since: `time.perf_counter()` when the command began, for the total of seconds.
     """
     (place / "image.png").write_bytes(png_bytes(run.pixels))
-    made = [name for name in write_artefacts(run, place)]
+    made = list(write_artefacts(run, place))
     (place / "trace").mkdir()
     run.trace.write_into(place / "trace")
     files = ["image.png", *made, "trace"]

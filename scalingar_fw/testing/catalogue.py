@@ -15,7 +15,6 @@ from scalingar_fw.testing.cases import Case
 
 #: Components that are stepped through a case.
 STEPPING = ("estimator", "guidance", "termination", "sampler")
-CAPABILITIES = (*STEPPING, "selector", "reward", "strategy")
 
 _OF_KIND = {"confidence": "estimator"}
 

@@ -26,7 +26,6 @@ from scalingar_fw.decoding.components import (
     Verdict,
 )
 from scalingar_fw.decoding.confidence import Confidence
-from scalingar_fw.decoding.contracts import leaves
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Guided, Signals
 from scalingar_fw.decoding.state import Children, Chosen, Proposal, Rows, take
@@ -295,9 +294,7 @@ def kept_as_they_were(outs: Sequence[Out]) -> list[Out]:
     return [Out(o.index, list(o.names), {k: v.clone() for k, v in o.values.items()}) for o in outs]
 
 
-def difference(
-    whole: Sequence[Out], part: Sequence[Out], *, exact: bool = False, whom: str = "the same run"
-) -> str | None:
+def difference(whole: Sequence[Out], part: Sequence[Out], *, exact: bool = False) -> str | None:
     """Where `part` says something else about a candidate than `whole`; None where it does not.
 
     Every candidate of `part` must be in `whole`. Floats agree to rounding unless `exact`;
@@ -328,8 +325,3 @@ def difference(
                     f"{b[row].item()} instead of {a[row].item()}"
                 )
     return None
-
-
-def tensors_of(memory: Any) -> list[Tensor]:
-    """Every tensor or array of a memory, as tensors."""
-    return [torch.as_tensor(leaf) for leaf in leaves(memory)]

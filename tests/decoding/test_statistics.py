@@ -52,22 +52,21 @@ def test_an_ema_starts_at_its_first_value(seed: int, steps: int, rate: float) ->
 @given(seeds, st.integers(2, 60))
 def test_running_moments_are_numpys_population_moments(seed: int, steps: int) -> None:
     values = streams(seed, steps, 4)
-    moments = Moments()
+    moments, found = Moments(), torch.tensor(0.0)
     for value in values:
-        moments = moments.push(torch.from_numpy(value))
+        found, moments = moments.observe(torch.from_numpy(value))
     assert moments.count == steps
     assert moments.mean is not None and moments.variance is not None
     history = values.astype(np.float64)
     np.testing.assert_allclose(moments.mean.numpy(), history.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(moments.variance.numpy(), history.var(0), rtol=1e-4, atol=1e-9)
     z = (history[-1] - history.mean(0)) / history.std(0)
-    found = moments.logistic_z(torch.from_numpy(values[-1]))
     np.testing.assert_allclose(found.numpy(), logistic(z), rtol=1e-4)
 
 
 def test_one_observation_is_neutral() -> None:
     value = torch.tensor([3.0, -1.0])
-    assert Moments().push(value).logistic_z(value).tolist() == [0.5, 0.5]
+    assert Moments().observe(value)[0].tolist() == [0.5, 0.5]
     assert Extremes().push(value).unit(value).tolist() == [0.5, 0.5]
 
 
@@ -75,18 +74,17 @@ def test_one_observation_is_neutral() -> None:
 def test_a_constant_history_is_neutral(value: float) -> None:
     moments, extremes, now = Moments(), Extremes(), torch.tensor([value])
     for _ in range(50):
-        moments, extremes = moments.push(now), extremes.push(now)
-    assert moments.logistic_z(now).tolist() == [0.5]
+        (found, moments), extremes = moments.observe(now), extremes.push(now)
+        assert found.tolist() == [0.5]
     assert extremes.unit(now).tolist() == [0.5]
 
 
 def test_a_small_spread_around_a_large_mean_is_not_lost() -> None:
     """Sums of squares would cancel here; Welford's recurrence does not."""
-    moments = Moments()
+    moments, found = Moments(), torch.tensor(0.0)
     for value in (1000.0, 1000.5, 1001.0):
-        moments = moments.push(torch.tensor([value]))
+        found, moments = moments.observe(torch.tensor([value]))
     expected = logistic(np.array([0.5 / np.std([1000.0, 1000.5, 1001.0])]))
-    found = moments.logistic_z(torch.tensor([1001.0]))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
 
 

@@ -77,7 +77,9 @@ def test_blocks_run_in_order_in_one_empty_folder(path: Path, tmp_path: Path) -> 
             stdin=subprocess.DEVNULL,
             check=False,
         )
-        missing = re.search(r"^Error: .*pip install 'scalingar-fw\[\w+\]'.*$", done.stderr, re.M)
+        missing = re.search(
+            r"^Error: .*pip install 'scalingar-fw\[\w+\]'.*$", done.stderr, re.MULTILINE
+        )
         if done.returncode == 2 and missing:  # the blocks behind it may read what it writes
             pytest.skip(f"{block.where}: {missing[0]}")
         assert done.returncode == 0, f"{block.where}\n{done.stdout}\n{done.stderr}"

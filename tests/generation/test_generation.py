@@ -371,9 +371,11 @@ def test_an_empty_folder_is_filled_and_a_full_one_refused(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_found_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(sar.ScalingarError, match="cannot be written"):
-        with new_folder(tmp_path / "file" / "run"):
-            raise AssertionError("it was let in")
+    with (
+        pytest.raises(sar.ScalingarError, match="cannot be written"),
+        new_folder(tmp_path / "file" / "run"),
+    ):
+        raise AssertionError("it was let in")
 
 
 def test_overwriting_replaces_what_was_ours_and_keeps_the_rest(tmp_path):

@@ -63,7 +63,7 @@ def variants(component: Any) -> dict[str, Any]:
         # Numbers chosen for real images (32 steps of probation) never act on nine tokens.
         if rule.kind is int and isinstance(value, int) and value > 2:
             changes.append((key, 1))
-        if key.endswith("warmup") or (key.endswith("recovery_window")):
+        if key.endswith(("warmup", "recovery_window")):
             changes.append((key, 0))
     for key, value in changes:
         try:

@@ -150,7 +150,7 @@ def signal_table(pool: Sequence[ItemResult]) -> None:
     click.echo("\n| signal | AUROC, mean over steps | last value |\n| --- | --- | --- |")
     used = dropped = 0
     for name in SIGNALS:
-        sign = -1.0 if name in ("entropy",) else 1.0
+        sign = -1.0 if name == "entropy" else 1.0
         mean = [np.array([sign * t.signals[name].mean() for t in r.trajectories]) for r in pool]
         last = [np.array([sign * t.final(name) for t in r.trajectories]) for r in pool]
         by_mean, used, dropped = auroc_within(mean, [r.scores for r in pool])

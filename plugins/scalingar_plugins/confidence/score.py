@@ -13,7 +13,7 @@ from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.errors import ScalingarError
 
 #: C, I and D of a score all lie in [0, 1].
-UNIT = {name: (0.0, 1.0) for name in ("confidence", "intrinsic", "drift")}
+UNIT = dict.fromkeys(("confidence", "intrinsic", "drift"), (0.0, 1.0))
 
 
 class Score(ConfidenceEstimator[Any]):

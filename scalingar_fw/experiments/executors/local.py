@@ -37,7 +37,6 @@ class LocalExecutor:
         self._setup: Setup | None = None
         self._running: list[_Process] = []
         self._waiting: list[Task] = []
-        self._numbers = itertools.count()
 
     @property
     def slots(self) -> int:

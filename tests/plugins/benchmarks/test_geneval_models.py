@@ -278,10 +278,8 @@ def test_a_colour_is_the_text_that_lies_nearest(folders: dict[str, Path]) -> Non
 
     means = []
     for colour in COLOURS:
-        said = []
-        for text in (f"a photo of a {colour} cow", f"a photo of a {colour}-colored cow"):
-            said.append(text)
-        said.append(f"a photo of a {colour} object")
+        said = [f"a photo of a {colour} {what}" for what in ("cow", "object")]
+        said.insert(1, f"a photo of a {colour}-colored cow")
         ids = [clip.tokenizer(text, return_tensors="pt") for text in said]
         with torch.inference_mode():
             each = [clip.network.get_text_features(**i).pooler_output[0] for i in ids]

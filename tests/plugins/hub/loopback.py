@@ -107,7 +107,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             name = "/".join(parts[4:])
             if name not in repository.names():
                 return self.refuse(404, "EntryNotFound")
-            self.file(repository, name, body)
+            return self.file(repository, name, body)
 
         def list(self, repository: Repository) -> None:
             siblings = []
