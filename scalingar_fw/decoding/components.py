@@ -468,6 +468,18 @@ class ModelAdapter(Protocol):
         ...
 
 
+@runtime_checkable
+class MovesByPieces(Protocol):
+    """An adapter whose caches move their rows in place (`keep` in state.py), piece by piece.
+
+    Without it, a prune is planned with a second cache beside the first.
+    """
+
+    def beside_bytes(self) -> int:
+        """Bytes for each row that lie beside `row_bytes` while the cache grows or moves."""
+        ...
+
+
 __all__ = [
     "BASES",
     "Component",
@@ -475,6 +487,7 @@ __all__ = [
     "Context",
     "Guidance",
     "ModelAdapter",
+    "MovesByPieces",
     "Pool",
     "Promises",
     "Reward",

@@ -2,7 +2,8 @@
 
 Order in a step (Algorithm 1): signals of the logits -> confidence -> guidance scale -> proposal ->
 append -> commit the chosen log-probabilities -> termination -> hooks -> retire -> forward pass.
-The only mutations are writes into the preallocated token buffer and KV cache.
+The only mutations are writes into the preallocated token buffer and the KV cache, which also moves
+its rows in place where it can.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from scalingar_fw.decoding.signals import Guided, compute_signals, guided_logits
 from scalingar_fw.decoding.state import (
     Cache,
     Children,
+    GivenUp,
     Logits,
     Proposal,
     Rows,
@@ -340,7 +342,7 @@ def _follow(
         recorder.end(old, names.childless, Status.DROPPED, Status.DROPPED.sentence)
         for i in names.childless:
             _say_goodbye(hooks, old, i, state.step, Status.DROPPED, Status.DROPPED.sentence)
-    state = take(state, proposal.parent)
+    state = _moved(state, proposal.parent)
     rows = Rows.of(names.prompt, names.candidate, old.n_prompts, bound.model.device)
     noise = state.noise
     if names.forks:  # branches of a fork never share noise
@@ -384,7 +386,12 @@ def retire(
     stay = np.delete(np.arange(len(rows)), [gone.row for gone in leaving])
     keep = torch.from_numpy(stay).to(bound.model.device)
     recorder.keep(keep)
-    return take(state, keep)
+    return _moved(state, keep)
+
+
+def _moved(state: DecodeState, rows: Tensor) -> DecodeState:
+    """`take`, and `state` is given up: two caches at once are what memory is short of."""
+    return take(evolve(state, cache=GivenUp(state.cache)), rows)
 
 
 def _say_goodbye(

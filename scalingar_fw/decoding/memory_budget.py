@@ -15,7 +15,7 @@ import re
 import torch
 from attrs import frozen
 
-from scalingar_fw.decoding.components import ModelAdapter
+from scalingar_fw.decoding.components import ModelAdapter, MovesByPieces
 from scalingar_fw.decoding.strategy import NeverTerminate, Strategy
 from scalingar_fw.errors import ScalingarError
 
@@ -83,27 +83,35 @@ class Cost:
     """Bytes of candidates decoded together.
 
     `row`: what the adapter says one candidate holds; `work`: the loop's share; `moves`: whether
-    rows may leave or fork, which copies the survivors' caches beside the old ones.
+    rows may leave or fork; `beside`: what a row needs besides while its cache grows or moves, None
+    where a cache moves as a whole, so that the survivors' lie beside the old one.
     """
 
     row: int
     work: int
     moves: bool
+    beside: int | None = None
 
     @classmethod
     def of(cls, model: ModelAdapter, strategy: Strategy) -> Cost:
         work = LOOP_BYTES_PER_ENTRY * model.vocab_size + LOOP_BYTES_PER_TOKEN * model.grid.size
         still = type(strategy.termination) is NeverTerminate
-        return cls(model.row_bytes(), work, not still or strategy.sampler.scope != "row")
+        moves = not still or strategy.sampler.scope != "row"
+        beside = model.beside_bytes() if isinstance(model, MovesByPieces) else None
+        return cls(model.row_bytes(), work, moves, beside)
 
     def bytes(self, candidates: int) -> int:
         """Peak of `candidates` of one prompt.
 
-        Besides the candidates' own rows: the prompt's prefilled row while it is copied, or the
-        survivors of a prune while the old cache still exists.
+        Besides the candidates' own rows: the pieces in which caches move; or else the prompt's
+        prefilled row while it is copied, or the survivors of a prune while the old cache exists.
         """
-        copies = 2 * candidates if self.moves else candidates + 1
-        return copies * self.row + candidates * self.work
+        if self.beside is not None:
+            return candidates * (self.row + self.beside + self.work)
+        return self._copies(candidates) * self.row + candidates * self.work
+
+    def _copies(self, candidates: int) -> int:
+        return 2 * candidates if self.moves else candidates + 1
 
     def most(self, budget: int) -> int:
         """The largest number of candidates of one prompt that fits (0 if none does)."""
@@ -117,12 +125,14 @@ class Cost:
 
     def arithmetic(self, candidates: int) -> str:
         """The sum as a sentence."""
-        kept = 2 * candidates if self.moves else candidates + 1
+        work = f"{candidates} x {show_bytes(self.work)} of working memory"
+        total = show_bytes(self.bytes(candidates))
+        if self.beside is not None:
+            each = f"({show_bytes(self.row)} + {show_bytes(self.beside)} to grow and move)"
+            return f"{candidates} caches x {each} + {work} = {total}"
         why = "copies of survivors included" if self.moves else "the prompt's own included"
-        return (
-            f"{kept} caches ({why}) x {show_bytes(self.row)} + {candidates} x "
-            f"{show_bytes(self.work)} of working memory = {show_bytes(self.bytes(candidates))}"
-        )
+        caches = f"{self._copies(candidates)} caches ({why}) x {show_bytes(self.row)}"
+        return f"{caches} + {work} = {total}"
 
 
 def passes_within(

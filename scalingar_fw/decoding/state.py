@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import attrs
 import numpy as np
@@ -218,3 +218,25 @@ class Cache(Protocol):
     """A model's memory of its rows (KV, masks, positions); both branches inside."""
 
     def take(self, rows: Tensor) -> Any: ...
+
+
+@runtime_checkable
+class MovesInPlace(Protocol):
+    """A cache that can become that of other rows without a copy of itself beside it."""
+
+    def keep(self, rows: Tensor) -> None:
+        """`take` in place: afterwards the cache is that of `rows [M]`."""
+        ...
+
+
+@frozen(eq=False)
+class GivenUp:
+    """A cache that nobody needs once its rows are taken: `take` moves it in place where it can."""
+
+    cache: Any
+
+    def take(self, rows: Tensor) -> Any:
+        if not isinstance(self.cache, MovesInPlace):
+            return take(self.cache, rows)
+        self.cache.keep(rows)
+        return self.cache

@@ -90,6 +90,23 @@ def test_a_strategy_that_compares_candidates_is_refused_with_the_sum() -> None:
     assert decode(MODEL, COMPARING, PROMPTS[:1], n=3, max_memory=budget).n == 3
 
 
+@frozen
+class ByPieces(ReferenceModel):
+    """Says what its cache needs besides while it grows and moves."""
+
+    def beside_bytes(self) -> int:
+        return 10
+
+
+def test_a_cache_that_moves_by_pieces_is_not_planned_for_twice() -> None:
+    model = ByPieces()
+    cost = Cost.of(model, COMPARING)
+    assert cost.bytes(8) == 8 * (model.row_bytes() + 10 + cost.work)
+    assert cost.most(cost.bytes(5)) == 5 and cost.most(cost.bytes(5) - 1) == 4
+    with pytest.raises(ScalingarError, match=r"8 caches x \(256 B \+ 10 B to grow and move\)"):
+        passes_within(model, COMPARING, n=8, max_memory=cost.bytes(3))
+
+
 def test_a_budget_below_one_candidate_is_refused() -> None:
     with pytest.raises(ScalingarError, match="Not one candidate of 'reference' fits"):
         decode(MODEL, BASE, PROMPTS, n=2, max_memory=10)

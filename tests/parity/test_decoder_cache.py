@@ -11,6 +11,7 @@ from attrs import evolve
 from safetensors import safe_open
 from torch import Tensor
 
+from scalingar_plugins.models import slots
 from scalingar_plugins.models.checkpoints import load_strictly
 from scalingar_plugins.models.decoder import Decoder, DecoderConfig, KVCache, causal_mask
 
@@ -129,6 +130,25 @@ def test_a_taken_cache_holds_the_filled_part_and_nothing_else(case: Case) -> Non
     assert moved.nbytes * len(case.tokens) == cache.nbytes * 2
     assert all(bool((k[:, :, moved.length :] == 0).all()) for k in moved.keys)
     assert moved.keys[0].data_ptr() != cache.keys[0].data_ptr()
+
+
+def test_a_cache_grows_by_blocks_and_keeps_its_rows_in_place(case: Case) -> None:
+    """Blocks of three: small enough for these grids to grow more than once."""
+    total, cut = case.tokens.shape[1], 9
+    everyone, kept = torch.arange(len(case.tokens)), torch.tensor([2, 0, 0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slots, "GROWTH", 3)
+        cache, first = case.decoder.prefill(case.prefix, case.mask)
+        rooms = {cache.room}
+        before = cached(case, cache, first, everyone, 0, cut + 1)
+        cache.keep(kept)
+        out = [before[kept, -1]]
+        for t in range(cut, total - 1):
+            out.append(case.decoder.step(cache, case.tokens[kept, t]))
+            rooms.add(cache.room)
+    assert float((torch.stack(out, 1) - case.official[kept, cut:]).abs().max()) <= TOLERANCE
+    assert len(rooms) > 2, "it never grew"
+    assert cache.room == cache.length == cache.most == case.prefix.shape[1] + total - 1
 
 
 def test_the_prefix_is_read_uniformly_unless_it_is_rotated_by_the_identity(case: Case) -> None:

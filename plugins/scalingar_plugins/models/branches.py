@@ -25,6 +25,11 @@ class BranchCache:
         count = self.rows.keys[0].shape[0] // 2
         return BranchCache(self.rows.take(torch.cat([rows, rows + count])))
 
+    def keep(self, rows: Tensor) -> None:
+        """`take` in place, without a second cache beside the first."""
+        count = self.rows.keys[0].shape[0] // 2
+        self.rows.keep(torch.cat([rows, rows + count]))
+
 
 def split_branches(logits: Tensor) -> Logits:
     """`[2N, V]` of conditional, then unconditional rows, as the loop's pair."""

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from attrs import field, frozen, validators
 from torch import Tensor, nn
 
+from scalingar_plugins.models.slots import bytes_of, grow_all, keep_all, room_for
+
 PrefixRotation = Literal["zero", "identity"]
 
 
@@ -124,48 +126,73 @@ class RMSNorm(nn.Module):
 
 
 class KVCache:
-    """Keys and values of R rows, preallocated for the whole sequence and written in place.
+    """Keys and values of R rows, written in place; they grow by blocks as the sequence does.
 
-    `keys[i]`, `values[i]`: `[R, kv_heads, S, head_dim]`; `length`: positions filled so far;
+    `keys[i]`, `values[i]`: `[R, kv_heads, room, head_dim]`; `length`: positions filled so far;
+    `most`: positions of a whole sequence, beyond which no room is made in advance;
     `prefix_mask`: `[R, prefix_len]` bool, or None where every prefix position may be read.
     """
 
     def __init__(
-        self, keys: list[Tensor], values: list[Tensor], length: int, prefix_mask: Tensor | None
+        self,
+        keys: list[Tensor],
+        values: list[Tensor],
+        length: int,
+        most: int,
+        prefix_mask: Tensor | None,
     ) -> None:
         self.keys, self.values = keys, values
-        self.length = length
+        self.length, self.most = length, most
         self.prefix_mask = prefix_mask
 
     @classmethod
     def empty(
         cls, config: DecoderConfig, rows: int, like: Tensor, prefix_mask: Tensor | None
     ) -> KVCache:
-        shape = (rows, config.kv_heads, config.prefix_len + config.n_tokens, config.head_dim)
-        # Zeros, not empty: a NaN left in unused memory must not reach a masked attention product.
+        # The last image token is chosen and never read.
+        most = config.prefix_len + config.n_tokens - 1
+        room = room_for(config.prefix_len + 1, most)
+        shape = (rows, config.kv_heads, room, config.head_dim)
         keys = [like.new_zeros(shape) for _ in range(config.n_layer)]
         values = [like.new_zeros(shape) for _ in range(config.n_layer)]
-        return cls(keys, values, 0, prefix_mask)
+        return cls(keys, values, 0, most, prefix_mask)
+
+    @property
+    def room(self) -> int:
+        """Positions that fit before the buffers grow."""
+        return self.keys[0].shape[2]
+
+    def reserve(self, length: int) -> None:
+        """Room for `length` positions."""
+        if length > self.room:
+            room = room_for(length, self.most)
+            grow_all(self.keys, self.length, room)
+            grow_all(self.values, self.length, room)
 
     def take(self, rows: Tensor) -> KVCache:
         """The cache of `rows [M]` (int64, duplicates allowed: a fork), copied."""
-        mask = None if self.prefix_mask is None else self.prefix_mask.index_select(0, rows)
-        return KVCache(
-            [self._move(k, rows) for k in self.keys],
-            [self._move(v, rows) for v in self.values],
-            self.length,
-            mask,
-        )
+        copy = KVCache(list(self.keys), list(self.values), self.length, self.most, self.prefix_mask)
+        copy.keep(rows)
+        return copy
 
-    def _move(self, buffer: Tensor, rows: Tensor) -> Tensor:
-        # Only the filled part holds anything: copying the rest would double the traffic of a prune.
-        moved = buffer.new_zeros((rows.shape[0], *buffer.shape[1:]))
-        moved[:, :, : self.length] = buffer[:, :, : self.length].index_select(0, rows)
-        return moved
+    def keep(self, rows: Tensor) -> None:
+        """`take` in place: the cache becomes that of `rows`, without a second one beside it."""
+        keep_all(self.keys, rows)
+        keep_all(self.values, rows)
+        if self.prefix_mask is not None:
+            self.prefix_mask = self.prefix_mask.index_select(0, rows)
 
     @property
     def nbytes(self) -> int:
-        return sum(b.numel() * b.element_size() for b in (*self.keys, *self.values))
+        return bytes_of((*self.keys, *self.values))
+
+
+def cache_bytes(config: DecoderConfig, dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes of one row's keys and values at the end of a sequence, and of the largest buffer
+    that lies beside them while they grow or move (one layer's keys)."""
+    positions = config.prefix_len + config.n_tokens - 1
+    one = config.kv_heads * config.head_dim * positions * dtype.itemsize
+    return 2 * config.n_layer * one, one
 
 
 class Attention(nn.Module):
@@ -315,6 +342,7 @@ class Decoder(nn.Module):
 
     def step(self, cache: KVCache, tokens: Tensor) -> Tensor:
         """Read one token `[R]` per row (written into `cache` in place); `[R, V]` logits."""
+        cache.reserve(cache.length + 1)
         mask = None
         if cache.prefix_mask is not None:
             ones = cache.prefix_mask.new_ones(

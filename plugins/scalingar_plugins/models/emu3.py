@@ -158,6 +158,9 @@ class Emu3Model:
     def row_bytes(self) -> int:
         return self.branches * (self.trunk.row_bytes + 4 * self.vocab_size)
 
+    def beside_bytes(self) -> int:
+        return self.branches * self.trunk.beside_bytes
+
 
 def grid_for(ratio: str, image_area: int) -> Grid:
     """The grid of an aspect ratio "width:height" and an area in pixels, rounded as officially."""

@@ -21,6 +21,7 @@ from attrs import define, frozen
 from torch import Tensor
 
 from scalingar_fw.errors import ScalingarError
+from scalingar_plugins.models.slots import grown, room_for
 
 
 def need_transformers(what: str) -> Any:
@@ -180,30 +181,48 @@ class TrunkCache:
     """The memory of N candidates: rows [0, N) conditional, [N, 2N) unconditional.
 
     `padded`: `[2N]` int64, padding tokens before each prompt, or None where there are none; slot s
-    is position `s - padded`. `length`: slots filled.
+    is position `s - padded`. `length`: slots filled. `most`: slots of a whole sequence, beyond
+    which no room is made in advance.
     """
 
     slots: Any
     padded: Tensor | None
     length: int
+    most: int
 
     def take(self, rows: Tensor) -> TrunkCache:
         """Candidates by index (prune, reorder, fork), both branches together."""
-        count = self.slots.layers[0].keys.shape[0] // 2
-        return self.rows(torch.cat([rows, rows + count]))
+        return self.rows(self._both(rows))
+
+    def keep(self, rows: Tensor) -> None:
+        """`take` in place, without a second cache beside the first."""
+        self._keep(self._both(rows))
 
     def rows(self, rows: Tensor) -> TrunkCache:
         """The cache of batch rows `rows`, copied."""
         layer_class, cache_class = _slot_classes()
+        layers = [layer_class(x.keys, x.values, x.length) for x in self.slots.layers]
+        copy = TrunkCache(cache_class(layers=layers), self.padded, self.length, self.most)
+        copy._keep(rows)
+        return copy
 
-        def move(buffer: Tensor) -> Tensor:
-            moved = buffer.new_zeros((rows.shape[0], *buffer.shape[1:]))
-            moved[:, :, : self.length] = buffer[:, :, : self.length].index_select(0, rows)
-            return moved
+    def reserve(self, length: int) -> None:
+        """Room for `length` slots; the layers grow one after the other."""
+        if length > self.slots.layers[0].keys.shape[2]:
+            room = room_for(length, self.most)
+            for layer in self.slots.layers:
+                layer.keys = grown(layer.keys, self.length, room)
+                layer.values = grown(layer.values, self.length, room)
 
-        layers = [layer_class(move(x.keys), move(x.values), x.length) for x in self.slots.layers]
-        padded = None if self.padded is None else self.padded.index_select(0, rows)
-        return TrunkCache(cache_class(layers=layers), padded, self.length)
+    def _both(self, rows: Tensor) -> Tensor:
+        return torch.cat([rows, rows + self.slots.layers[0].keys.shape[0] // 2])
+
+    def _keep(self, rows: Tensor) -> None:
+        for layer in self.slots.layers:
+            layer.keys = layer.keys.index_select(0, rows)
+            layer.values = layer.values.index_select(0, rows)
+        if self.padded is not None:
+            self.padded = self.padded.index_select(0, rows)
 
 
 @frozen(eq=False)
@@ -211,15 +230,20 @@ class Trunk:
     """A decoder-only transformer of transformers, embeddings in and last hidden states out."""
 
     module: Any
-    slots: int  # prompt and image tokens together that a cache has room for
+    slots: int  # prompt and image tokens of a whole sequence
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row's keys and values."""
+        """Bytes of one row's keys and values at the end of a sequence."""
+        return 2 * int(self.module.config.num_hidden_layers) * self.beside_bytes
+
+    @property
+    def beside_bytes(self) -> int:
+        """Bytes of one row's share of the buffer that lies beside a cache while it grows or moves:
+        one layer's keys."""
         heads, width = self._heads()
         element = next(self.module.parameters()).element_size()
-        layers = int(self.module.config.num_hidden_layers)
-        return int(2 * layers * heads * width * self.slots * element)
+        return int(heads * width * self.slots * element)
 
     def _heads(self) -> tuple[int, int]:
         config = self.module.config
@@ -236,8 +260,8 @@ class Trunk:
         """
         layer_class, cache_class = _slot_classes()
         heads, width = self._heads()
-        slots = max(self.slots, embeds.shape[1] + room)
-        shape = (embeds.shape[0], heads, slots, width)
+        most = max(self.slots, embeds.shape[1] + room)
+        shape = (embeds.shape[0], heads, room_for(embeds.shape[1] + 1, most), width)
         layers = [
             # Zeros, not empty: unused memory may hold NaN.
             layer_class(embeds.new_zeros(shape), embeds.new_zeros(shape))
@@ -245,12 +269,13 @@ class Trunk:
         ]
         full = bool(mask.all())
         padded = None if full else (~mask).sum(1)
-        cache = TrunkCache(cache_class(layers=layers), padded, 0)
+        cache = TrunkCache(cache_class(layers=layers), padded, 0, most)
         return cache, self.read(cache, embeds)
 
     def read(self, cache: TrunkCache, embeds: Tensor) -> Tensor:
         """Read `embeds [R, L, dim]` into `cache` (in place); hidden states `[R, dim]` after it."""
         end = cache.length + embeds.shape[1]
+        cache.reserve(end)
         slot = torch.arange(end, device=embeds.device)
         position, mask = slot[None, cache.length :], None
         if cache.padded is not None:

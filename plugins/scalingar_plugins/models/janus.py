@@ -130,6 +130,9 @@ class JanusModel:
     def row_bytes(self) -> int:
         return self.branches * (self.trunk.row_bytes + 4 * self.vocab_size)
 
+    def beside_bytes(self) -> int:
+        return self.branches * self.trunk.beside_bytes
+
 
 def vq_config(config: Any) -> VQConfig:
     """Our decoder's geometry from transformers' `JanusVQVAEConfig`."""

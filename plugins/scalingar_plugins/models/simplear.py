@@ -146,6 +146,9 @@ class SimpleARModel:
     def row_bytes(self) -> int:
         return self.branches * (self.trunk.row_bytes + 4 * self.vocab_size)
 
+    def beside_bytes(self) -> int:
+        return self.branches * self.trunk.beside_bytes
+
 
 def load_scripted(path: Path | str, device: torch.device) -> Callable[[Tensor], Tensor]:
     """The Cosmos decoder (`decoder.jit`). Loading executes the TorchScript program in the file.

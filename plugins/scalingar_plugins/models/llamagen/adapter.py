@@ -17,6 +17,7 @@ from scalingar_fw.decoding.state import Grid, Logits
 from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models.branches import BranchCache, copy_prompts, split_branches
 from scalingar_plugins.models.checkpoints import fingerprint
+from scalingar_plugins.models.decoder import cache_bytes
 from scalingar_plugins.models.llamagen.network import ClassEmbedder, LlamaGen
 from scalingar_plugins.models.llamagen.text import Padding, TextFeatures, pad
 from scalingar_plugins.models.vq import VQDecoder
@@ -152,8 +153,9 @@ class LlamaGenModel:
 
     def row_bytes(self) -> int:
         config = self.network.decoder.config
-        positions = config.prefix_len + config.n_tokens
-        cache = 2 * config.n_layer * config.kv_heads * config.head_dim * positions
-        element = torch.empty((), dtype=self.dtype).element_size()
         mask = config.prefix_len if self.texts is not None else 0
-        return self.branches * (cache * element + mask + 4 * config.vocab_size)
+        cache, _ = cache_bytes(config, self.dtype)
+        return self.branches * (cache + mask + 4 * config.vocab_size)
+
+    def beside_bytes(self) -> int:
+        return self.branches * cache_bytes(self.network.decoder.config, self.dtype)[1]

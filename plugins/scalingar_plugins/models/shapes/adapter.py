@@ -16,6 +16,7 @@ from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid, Logits
 from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.models.branches import BranchCache, copy_prompts, split_branches
+from scalingar_plugins.models.decoder import cache_bytes
 from scalingar_plugins.models.shapes.generator import Generator
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer
 from scalingar_plugins.models.shapes.weights import (
@@ -112,10 +113,10 @@ class ShapesModel:
 
     def row_bytes(self) -> int:
         config = self.generator.decoder.config
-        positions = config.prefix_len + config.n_tokens
-        cache = 2 * config.n_layer * config.kv_heads * config.head_dim * positions
-        element = torch.empty((), dtype=self.dtype).element_size()
-        return self.branches * (cache * element + 4 * config.vocab_size)
+        return self.branches * (cache_bytes(config, self.dtype)[0] + 4 * config.vocab_size)
+
+    def beside_bytes(self) -> int:
+        return self.branches * cache_bytes(self.generator.decoder.config, self.dtype)[1]
 
 
 def load(
