@@ -14,15 +14,17 @@ import importlib.util
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
 
-from scalingar_fw.errors import PluginWarning, ScalingarError, unknown_name
+from scalingar_fw.errors import PluginWarning, ScalingarError, shown, unknown_name
 from scalingar_fw.hooks import EVENTS, make_hooks
 from scalingar_fw.hookspecs import PROJECT
+from scalingar_fw.trust import check_walk, described, foreign_code
 
 KINDS = (
     "confidence",
@@ -74,22 +76,28 @@ class Entry:
         if not isinstance(self.target, str):
             return self.target
         try:
-            return import_path(self.target)
+            with foreign_code():
+                return import_path(self.target)
         except Exception as error:
             raise ScalingarError(
                 f"{self.kind} {self.full_name!r} could not be loaded from {self.target!r}: "
-                f"{type(error).__name__}: {error}. Fix or uninstall its plugin."
+                f"{described(error)}. Fix or uninstall its plugin."
             ) from error
 
 
-def import_path(path: str) -> Any:
-    """The object at `module:attribute` (attribute may be dotted)."""
+def import_path(path: str, what: str | None = None) -> Any:
+    """The object at `module:attribute` (attribute may be dotted).
+
+    `what`: the key that holds the path, where it may come from a file (see trust.py).
+    """
     module, _, attribute = path.partition(":")
     if not module or not attribute:
         raise ScalingarError(f"{path!r} must have the form package.module:name.")
     found = importlib.import_module(module)
     for name in attribute.split("."):
-        found = getattr(found, name)
+        owner, found = found, getattr(found, name)
+        if what is not None:
+            check_walk(found, owner, name, path, what)
     return found
 
 
@@ -109,11 +117,13 @@ class Registry:
     """What plugins registered. `add` is the hook's; `get` and `names` are everyone's.
 
     `observers`: plugins that also hear decoding events (see hookspecs.py), of every run.
+    `modules`: the packages of loaded plugins, which a file may name as `module:attribute`.
     """
 
     entries: dict[tuple[str, str], Entry] = field(factory=dict)
     plugins: list[Plugin] = field(factory=list)
     observers: list[Any] = field(factory=list)
+    modules: set[str] = field(factory=set)
     _package: str = "local"
 
     def add(self, kind: str, name: str, target: Any, summary: str = "") -> None:
@@ -127,8 +137,13 @@ class Registry:
         """
         if kind not in KINDS:
             raise unknown_name("kind of plugin", kind, KINDS)
-        if not name or "/" in name or name != name.strip():
+        plain = isinstance(name, str) and name.isprintable() and name == name.strip()
+        if not plain or not name or "/" in name:
             raise ScalingarError(f"name={name!r} must be text without '/' or outer spaces.")
+        if not isinstance(summary, str):
+            raise ScalingarError(
+                f"{kind} {name!r}: summary={shown(summary)} must be text, one line for listings."
+            )
         entry = Entry(kind, name, self._package, target, summary)
         key = (kind, entry.full_name)
         if key in self.entries:
@@ -141,8 +156,8 @@ class Registry:
     def names(self, kind: str) -> list[str]:
         """Short names where unique, full names elsewhere; sorted."""
         entries = self.of_kind(kind)
-        short = [e.name for e in entries]
-        return sorted(e.name if short.count(e.name) == 1 else e.full_name for e in entries)
+        short = Counter(e.name for e in entries)
+        return sorted(e.name if short[e.name] == 1 else e.full_name for e in entries)
 
     def find(self, kind: str, name: str) -> Entry:
         """The entry by short or full name; raises with suggestions on a miss or an ambiguity."""
@@ -173,7 +188,8 @@ class Registry:
         """
         before, self._package = dict(self.entries), package
         try:
-            plugin.scalingar_register(registry=self)
+            if hasattr(plugin, "scalingar_register"):
+                plugin.scalingar_register(registry=self)
             if any(hasattr(plugin, event) for event in EVENTS):
                 make_hooks([plugin])  # a hook that does not fit is refused here, not in a run
                 self.observers.append(plugin)
@@ -220,21 +236,31 @@ def load_registry(files: Sequence[Path] = ()) -> Registry:
 def _register(registry: Registry, load: Any, name: str, distribution: str, version: str) -> None:
     error, before = None, set(registry.entries)
     try:
-        plugin = load()
-        if not hasattr(plugin, "scalingar_register"):
-            raise ScalingarError("it defines no scalingar_register(registry)")
-        registry.register(plugin, distribution)
-    except (Exception, SystemExit) as problem:  # a script that was never meant to be imported
-        error = f"{type(problem).__name__}: {problem}"
+        with foreign_code():  # it may be a script that was never meant to be imported
+            plugin = load()
+            if not any(hasattr(plugin, name) for name in ("scalingar_register", *EVENTS)):
+                raise ScalingarError(
+                    "it defines no scalingar_register(registry), and hears no event"
+                )
+            registry.register(plugin, distribution)
+        owner = getattr(plugin, "__name__", type(plugin).__module__)
+        registry.modules.add(str(owner).partition(".")[0])
+    except Exception as problem:
+        error = described(problem)
         warnings.warn(f"Plugin {name!r} is skipped: {error}", PluginWarning, stacklevel=3)
     added = tuple(key for key in registry.entries if key not in before)
     registry.plugins.append(Plugin(name, distribution, version, error, added))
 
 
+def module_name(path: Path) -> str:
+    """What the module of a plugin file is called in this process."""
+    return f"scalingar_plugin_{path.stem}"
+
+
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise ScalingarError(f"plugin file {str(path)!r} does not exist")
-    spec = importlib.util.spec_from_file_location(f"scalingar_plugin_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(module_name(path), path)
     if spec is None or spec.loader is None:
         raise ScalingarError(f"plugin file {str(path)!r} is no Python file")
     module = importlib.util.module_from_spec(spec)

@@ -82,6 +82,7 @@ def test_what_was_skipped_is_what_runs_next_and_may_not_skip_again(
 #: Where a folder of tests is not called like the folder that it tests, and why.
 MIRRORED = {
     "registry": "modules of the core that lie in no folder",
+    "fuzz": "hostile files, whatever reads them",
     "docs": "README and docs/",
     "packaging": "the distribution",
     "parity": "equality with official code, over several adapters",

@@ -16,6 +16,7 @@ import click
 from attrs import define, field
 
 from scalingar_fw.errors import ContractError, PluginWarning, ScalingarError
+from scalingar_fw.trust import allow, modules_in, only_named
 
 if TYPE_CHECKING:
     from scalingar_fw.registry import Entry, Registry
@@ -60,14 +61,24 @@ def app_of(ctx: click.Context) -> App:
 
 
 def _add_files(ctx: click.Context, _: click.Parameter, files: tuple[Path, ...]) -> None:
+    from scalingar_fw.registry import module_name
+
     app = app_of(ctx)
     app.files.extend(files)
+    allow(*(module_name(file) for file in files))
     if files:  # a plugin's command was looked up in a registry without them
         app._registry = None
 
 
+def _allow(_: click.Context, __: click.Parameter, modules: tuple[str, ...]) -> None:
+    for module in modules:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise click.BadParameter(f"{module!r} is no module: give its dotted name.")
+    allow(*modules)
+
+
 def common_options(function: F) -> F:
-    """`--plugin` and `--debug`, before the command's name or behind it."""
+    """`--plugin`, `--allow-import` and `--debug`, before the command's name or behind it."""
     # Eager, so that `scalingar --plugin FILE --help` shows the file's commands.
     plugin = click.option(
         "--plugin",
@@ -79,13 +90,22 @@ def common_options(function: F) -> F:
         metavar="FILE",
         help="Load a plugin from a Python file (repeatable; also $SCALINGAR_PLUGINS).",
     )
+    imports = click.option(
+        "--allow-import",
+        multiple=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_allow,
+        metavar="MODULE",
+        help="Let a configuration or a store name this module, installed or in this folder.",
+    )
     debug = click.option(
         "--debug",
         is_flag=True,
         expose_value=False,
         help="Show tracebacks of errors.",
     )
-    return plugin(debug(function))
+    return plugin(imports(debug(function)))
 
 
 @contextlib.contextmanager
@@ -168,8 +188,11 @@ class Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run, and turn what a user can act on into one message and an exit code."""
         argv = args[0] if args else kwargs.get("args")
-        debug = "--debug" in (sys.argv[1:] if argv is None else argv)
-        with warnings.catch_warnings():
+        words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
+        debug = "--debug" in words
+        # What is typed as a flag's value is named by the user; what a file says is not.
+        typed = [w for before, w in zip(["", *words], words, strict=False) if _is_value(before, w)]
+        with only_named(modules_in(typed)), warnings.catch_warnings():
             warnings.simplefilter("always", PluginWarning)
             original = warnings.showwarning
 
@@ -188,6 +211,11 @@ class Commands(click.Group):
                     raise
                 click.echo(f"Error: {said[0]}", err=True)
                 sys.exit(said[1])
+
+
+def _is_value(before: str, word: str) -> bool:
+    """Whether a word of the command line is (or holds) the value of a flag."""
+    return before.startswith("-") and "=" not in before or word.startswith("--")
 
 
 def _message(error: Exception) -> tuple[str, int] | None:

@@ -51,25 +51,32 @@ def columns(rows: Sequence[tuple[str, ...]], indent: str = "") -> str:
 def list_(ctx: click.Context, kind: str, as_json: bool) -> None:
     """List what is registered: models, strategies, components or benchmarks."""
     registry = app_of(ctx).registry
-    entries = [e for k in _LISTS[kind] for e in registry.of_kind(k)]
+    found = rows(registry, kind)
     if as_json:
-        click.echo(json.dumps([_plain(registry, e) for e in entries], indent=2, ensure_ascii=False))
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    if not entries:
+    if not found:
         click.echo(f"No {kind} are registered: see `scalingar plugins`.", err=True)
-    many = len(_LISTS[kind]) > 1
-    rows = [(*((e.kind,) if many else ()), _shown(registry, e), e.summary or "-") for e in entries]
-    click.echo(columns(rows))
+    names = ("kind", "name") if len(_LISTS[kind]) > 1 else ("name",)
+    click.echo(columns([(*(r[n] for n in names), r["summary"] or "-") for r in found]))
 
 
-def _plain(registry: Registry, entry: Entry) -> dict[str, str]:
-    return {
-        "kind": entry.kind,
-        "name": _shown(registry, entry),
-        "full_name": entry.full_name,
-        "summary": entry.summary,
-        "target": entry.path,
-    }
+def rows(registry: Registry, kind: str) -> list[dict[str, str]]:
+    """What `list` prints, a mapping for each thing; plugins may register thousands."""
+    out = []
+    for one in _LISTS[kind]:
+        short = set(registry.names(one))
+        out += [
+            {
+                "kind": e.kind,
+                "name": e.name if e.name in short else e.full_name,
+                "full_name": e.full_name,
+                "summary": e.summary,
+                "target": e.path,
+            }
+            for e in registry.of_kind(one)
+        ]
+    return out
 
 
 @click.command()

@@ -6,6 +6,7 @@ of its attrs class and their rules say all there is to say.
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,11 +15,12 @@ import attrs
 import yaml
 
 from scalingar_fw.config.parts import is_component, part_kind
-from scalingar_fw.decoding.components import check_kind, kind_of
+from scalingar_fw.decoding.components import BASES, Component, check_kind, kind_of
 from scalingar_fw.decoding.params import Rule, rules
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.registry import COMPONENTS, KINDS, Registry, import_path
+from scalingar_fw.trust import beside_the_user, check_module, described, foreign_code
 
 #: The kinds of things that can be a part of something.
 _PARTS = KINDS[: KINDS.index("strategy")]
@@ -136,36 +138,82 @@ def build_strategy(spec: Any, registry: Registry) -> Strategy:
 
 
 def _strategy(name: str, registry: Registry) -> Strategy:
-    found = import_named(name) if ":" in name else registry.get("strategy", name)
+    if ":" in name:
+        found = import_named(name, "strategy", registry)
+        _check_maker(found, name, "strategy", Strategy)
+    else:
+        found = registry.get("strategy", name)
     made = found if isinstance(found, Strategy) else found() if callable(found) else found
     if not isinstance(made, Strategy):
         raise ScalingarError(f"strategy {name!r} gave a {type(made).__name__}, not a Strategy.")
     return made
 
 
-def import_named(path: str) -> Any:
-    """The object at `module:attribute`; `ScalingarError` where there is none."""
+def import_named(path: str, what: str, registry: Registry | None = None) -> Any:
+    """The object at `module:attribute`, where a key `what` names it.
+
+    Raises:
+        ScalingarError: there is none, or the name came from a file that may not import the module
+            (see trust.py).
+    """
+    plugins = () if registry is None else registry.modules
+    check_module(path.partition(":")[0], path, what, plugins)
     try:
-        return import_path(path)
+        with foreign_code(), beside_the_user(path.partition(":")[0]):
+            found = import_path(path, what)
     except ScalingarError:
         raise
     except Exception as error:
         raise ScalingarError(
-            f"{path!r} could not be imported: {type(error).__name__}: {error}."
+            f"{what}={path!r} could not be imported: {described(error)}."
         ) from error
+    if isinstance(found, type) or inspect.isroutine(found):  # it may be another module's
+        check_module(str(getattr(found, "__module__", "")), path, what, plugins)
+    return found
+
+
+def _check_maker(found: Any, path: str, what: str, base: type) -> None:
+    """Refuse what is neither a `base`, nor a class of such, nor a function that may make one; a
+    function is called only if it asks for nothing and does not say that it gives something else."""
+    if isinstance(found, type):
+        if issubclass(found, base):
+            return
+        why = f"the class {found.__qualname__} is none"
+    elif not inspect.isfunction(found):
+        if isinstance(found, base):
+            return
+        why = f"it is a {type(found).__name__}"
+    else:
+        try:
+            inspect.signature(found).bind()
+            made = typing.get_type_hints(found).get("return", base)
+        except TypeError:
+            why = "a function that makes one takes no arguments"
+        except Exception:  # annotations of somebody else's making
+            return
+        else:
+            if not isinstance(made, type) or issubclass(made, base):
+                return
+            why = f"the function gives a {made.__name__}"
+    raise ScalingarError(f"{what}={path!r} must name a {base.__name__}, but {why}.")
 
 
 def _target(kind: str | None, name: Any, registry: Registry) -> Any:
     if not isinstance(name, str):
         raise ScalingarError(f"name={name!r} must be text: the name of a {kind or 'component'}.")
     if ":" in name:
-        return import_named(name)
+        found = import_named(name, kind or "name", registry)
+        # Beside components there are parts of them, which are plain attrs classes.
+        plain = kind is None and isinstance(found, type) and attrs.has(found)
+        if not plain and not (kind is None and is_component(found)):
+            _check_maker(found, name, kind or "name", Component if kind is None else BASES[kind])
+        return found
     if kind is not None:
         return registry.get(kind, name)
-    found = [e for e in registry.of_kind(*_PARTS) if name in (e.name, e.full_name)]
-    if len(found) == 1:
-        return found[0].load()
-    if found:
+    entries = [e for e in registry.of_kind(*_PARTS) if name in (e.name, e.full_name)]
+    if len(entries) == 1:
+        return entries[0].load()
+    if entries:
         raise ScalingarError(f"{name!r} names several components: say module:Class.")
     raise unknown_name("component", name, [n for k in _PARTS for n in registry.names(k)])
 

@@ -16,6 +16,7 @@ from scalingar_fw.experiments.store_writer import create_store
 from scalingar_fw.experiments.sweep import Sweep
 from scalingar_fw.experiments.worker import Facts, Setup
 from scalingar_fw.registry import Registry, default_registry
+from scalingar_fw.trust import allowed
 
 
 def run_sweep(
@@ -84,6 +85,7 @@ def _setup(sweep: Sweep, layout: Layout, executor: str, plugins: Sequence[Path])
         benchmark=sweep.benchmark,
         benchmark_options=dict(sweep.benchmark_options),
         plugins=tuple(str(p.resolve()) for p in plugins),
+        imports=allowed(),
     )
 
 

@@ -30,7 +30,7 @@ def make_tracker(name: str, root: Path) -> Observer:
     """A tracker by name or `module:Class`, for the store at `root`."""
     if name not in TRACKERS and ":" not in name:
         raise unknown_name("tracker", name, TRACKERS)
-    made: Observer = import_named(TRACKERS.get(name, name))(root)
+    made: Observer = import_named(TRACKERS.get(name, name), "tracker")(root)
     if not callable(getattr(made, "notify", None)):
         raise ScalingarError(f"{name!r} is no tracker: it lacks notify(event).")
     return made

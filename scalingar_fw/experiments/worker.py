@@ -14,6 +14,7 @@ from attrs import asdict, frozen
 
 from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.experiments.layout import Layout, trouble
+from scalingar_fw.trust import allowed, restrict
 
 #: What may happen to a unit that a worker was given.
 DONE, EXISTS, BUSY, LATE, FAILED = "done", "exists", "busy", "late", "failed"
@@ -24,6 +25,7 @@ class Setup:
     """What a worker needs to know before its first unit; plain values, so that it travels.
 
     `plugins`: files of plugins to load beside the installed ones. `root`: the store's folder.
+    `imports`: modules that a sweep may name beside plugins' (trust.py); None: any.
     """
 
     model: str
@@ -37,13 +39,21 @@ class Setup:
     benchmark: str = "shapes"
     benchmark_options: Mapping[str, Any] = {}
     plugins: tuple[str, ...] = ()
+    imports: tuple[str, ...] | None = None
 
     def to_data(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Setup:
-        return cls(**{**data, "plugins": tuple(data["plugins"])})
+        imports = data.get("imports")
+        return cls(
+            **{
+                **data,
+                "plugins": tuple(data["plugins"]),
+                "imports": None if imports is None else tuple(imports),
+            }
+        )
 
 
 @frozen
@@ -72,6 +82,8 @@ class Worker:
 
         # The number of threads rounds sums: part of a unit's key, never the machine's choice.
         torch.set_num_threads(setup.threads)
+        if setup.imports is not None and allowed() is None:  # another process than the driver's
+            restrict(setup.imports)
         self.setup = setup
         self.name = name
         self.layout = Layout(Path(setup.root))

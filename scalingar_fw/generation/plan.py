@@ -153,9 +153,27 @@ def find_model(model: str | ModelAdapter, registry: Registry) -> tuple[str, Any]
     if not isinstance(model, str):
         return getattr(model, "name", type(model).__name__), model
     if ":" in model:
-        return model, import_named(model)
+        found = import_named(model, "model", registry)
+        _check_loader(found, model)
+        return model, found
     entry = registry.find("model", model)
     return entry.full_name, entry.load()
+
+
+def _check_loader(found: Any, path: str) -> None:
+    """Refuse what is neither an adapter nor called as loaders are, before it is called."""
+    if not callable(found):
+        _checked(found, path)
+        return
+    try:
+        takes = list(inspect.signature(found).parameters)
+    except (TypeError, ValueError):
+        takes = []
+    if "device" not in takes:
+        raise ScalingarError(
+            f"model={path!r} is no loader of a model: it must be a function or class that takes "
+            "device=, such as load(*, device, dtype, weights)."
+        )
 
 
 def load_adapter(

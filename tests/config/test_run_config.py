@@ -158,7 +158,7 @@ def test_what_cannot_be_built_says_why(registry):
     refused(lambda: build("confidence", "no.such.module:X", registry), "no.such.module")
     refused(lambda: build("confidence", "multinomial", registry), "Unknown confidence")
     refused(lambda: build("termination", "wrapper", registry), "'policy'")
-    refused(lambda: build("termination", f"{__name__}:Inner", registry), "no termination")
+    refused(lambda: build("termination", f"{__name__}:Inner", registry), "must name a Termination")
     refused(lambda: build("selector", Foreign, registry), "class Foreign(scalingar_fw.Selector)")
 
 

@@ -28,6 +28,7 @@ from scalingar_fw.experiments.tables import STEP_INDEX, signal_of
 from scalingar_fw.files import MARKERS
 from scalingar_fw.generation.trace import read_trace
 from scalingar_fw.registry import Registry
+from scalingar_fw.trust import only_named
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,7 +70,8 @@ def read_recording(
 def _built(spec: Mapping[str, Any], registry: Registry) -> Strategy | None:
     """The recorded strategy, or None where a plugin of it is not installed any more."""
     try:
-        strategy: Strategy = build("strategy", spec, registry)
+        with only_named():  # the folder may be somebody else's, in Python as well
+            strategy: Strategy = build("strategy", spec, registry)
     except ScalingarError:
         return None
     return strategy

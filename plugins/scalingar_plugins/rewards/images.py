@@ -17,11 +17,13 @@ import numpy as np
 from attrs import frozen
 
 from scalingar_fw.benchmark import Item, judged_elsewhere, make_benchmark
+from scalingar_fw.config.serialization import import_named
 from scalingar_fw.decoding.components import Context, Pool, Reward
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ContractError, ScalingarError
-from scalingar_fw.registry import default_registry, import_path
+from scalingar_fw.registry import default_registry
+from scalingar_fw.trust import check_module
 
 
 @runtime_checkable
@@ -31,20 +33,34 @@ class ImageScorer(Protocol):
     def __call__(self, prompts: Sequence[str], images: np.ndarray[Any, Any]) -> Sequence[float]: ...
 
 
-@functools.cache
 def load_scorer(path: str) -> ImageScorer:
     """The scorer at `module:attribute`, loaded once; a class is made without arguments."""
+    # Outside the cache: what Python loaded is no licence for a file.
+    check_module(path.partition(":")[0], path, "scorer", default_registry().modules)
+    return _load_scorer(path)
+
+
+@functools.cache
+def _load_scorer(path: str) -> ImageScorer:
+    if ":" not in path:
+        raise _no_scorer(path, "it has no colon")
     try:
-        found = import_path(path)
-    except (ImportError, AttributeError, ScalingarError) as error:
-        raise ScalingarError(
-            f"scorer={path!r} could not be loaded ({error}): give module:attribute of a function "
-            "scorer(prompts, images) or of a class of such."
-        ) from error
+        found = import_named(path, "scorer", default_registry())
+    except ScalingarError as error:
+        raise _no_scorer(path, str(error)) from error
+    if isinstance(found, type) and not any("__call__" in vars(c) for c in found.__mro__):
+        raise _no_scorer(path, "its objects cannot be called")
     scorer = found() if isinstance(found, type) else found
     if not callable(scorer):
         raise ScalingarError(f"scorer={path!r} is a {type(scorer).__name__}, which is no function.")
     return cast(ImageScorer, scorer)
+
+
+def _no_scorer(path: str, why: str) -> ScalingarError:
+    return ScalingarError(
+        f"scorer={path!r} could not be loaded ({why}): give module:attribute of a function "
+        "scorer(prompts, images) or of a class of such."
+    )
 
 
 def checked(scores: Sequence[float], count: int, owner: str) -> Array:

@@ -93,9 +93,9 @@ def make_executor(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ScalingarError(f"workers={workers!r} must be a whole number >= 1.")
     if name in EXECUTORS:
-        cls = import_named(EXECUTORS[name][0])
+        cls = import_named(EXECUTORS[name][0], "executor")
     elif ":" in name:
-        cls = import_named(name)
+        cls = import_named(name, "executor")
     else:
         raise unknown_name("executor", name, EXECUTORS)
     try:

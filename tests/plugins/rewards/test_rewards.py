@@ -40,7 +40,7 @@ from scalingar_plugins.rewards.confidence import (
     MeanSignal,
     TailConfidence,
 )
-from scalingar_plugins.rewards.images import ImageReward, OracleReward, load_scorer
+from scalingar_plugins.rewards.images import ImageReward, OracleReward
 from scalingar_plugins.rewards.likelihood import (
     LowestWindowLogProb,
     MeanLogProb,
@@ -254,7 +254,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> str:
     made.nan = lambda prompts, pictures: [math.nan] * len(pictures)  # type: ignore[attr-defined]
     made.short = lambda prompts, pictures: [0.0]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "scorers_for_tests", made)
-    load_scorer.cache_clear()
+    images._load_scorer.cache_clear()
     return "scorers_for_tests"
 
 
