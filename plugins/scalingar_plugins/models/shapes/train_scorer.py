@@ -42,8 +42,11 @@ from scalingar_plugins.models.shapes.training_prompts import draw_spec, word
 from scalingar_plugins.models.shapes.weights import save_scorer
 from scalingar_plugins.models.shapes.words import COLOURS, SHAPES, WORD_CLASSES, PromptError
 
-BATCH = 128
-CHUNK = 4096
+BATCH = 64
+CHUNK = 2048
+#: Until which share of the training scenes hold how many objects at most: what a word looks like is
+#: learnt from single objects in thousands of examples, from crowded scenes in far more.
+_CURRICULUM = ((0.2, 1), (0.45, 2), (1.0, 4))
 _SPOILED = ("prompt", "prompt", "extra", "missing", "moved", "recoloured", "exchanged", "cell")
 
 
@@ -128,14 +131,18 @@ def _broken(cells: UInt8, scene: Scene, rng: np.random.Generator) -> None:
     cells[place] = cells[other]
 
 
-def examples(count: int, rng: np.random.Generator) -> tuple[list[str], UInt8, UInt8]:
-    """Prompts, cells `[count, 64, 108]`, and whether they fit `[count]` (0 or 1)."""
+def examples(
+    count: int, rng: np.random.Generator, most: int = 4
+) -> tuple[list[str], UInt8, UInt8]:
+    """Prompts of at most `most` objects, cells `[count, 64, 108]`, whether they fit `[count]` 0/1."""
     texts: list[str] = []
     scenes: list[Scene] = []
     labels: list[int] = []
     broken: list[int] = []
     while len(texts) < count:
         spec = draw_spec(rng)
+        if len(spec.objects) > most:
+            continue
         text, scene, label = word(spec, rng), sample_scene(spec, rng), 1
         if rng.random() < 0.55:
             kind = _pick(_SPOILED, rng)
@@ -187,7 +194,7 @@ def accuracy(scorer: Scorer, count: int, seed: int) -> float:
     return float(((odds > 0).numpy() == labels.astype(bool)).mean())
 
 
-def train(minutes: float, seed: int, lr: float = 2e-3) -> tuple[Scorer, int]:
+def train(minutes: float, seed: int, lr: float = 1e-3) -> tuple[Scorer, int]:
     """Train for `minutes` of the clock; the scorer and the number of examples."""
     torch.manual_seed(seed)
     scorer = Scorer()
@@ -199,7 +206,8 @@ def train(minutes: float, seed: int, lr: float = 2e-3) -> tuple[Scorer, int]:
     minutes = max(minutes, 1e-9)
     with Reporter("scorer", int(minutes * 60)) as reporter:
         while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
-            texts, cells, labels = examples(CHUNK, rng)
+            most = next(number for share, number in _CURRICULUM if spent <= share)
+            texts, cells, labels = examples(CHUNK, rng, most)
             ids, images = prompt_ids(texts), torch.from_numpy(cells)
             wanted = torch.from_numpy(labels).float()
             for i in range(0, CHUNK, BATCH):
