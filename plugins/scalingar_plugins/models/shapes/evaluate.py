@@ -119,6 +119,10 @@ def contradiction(kind: str, spec: Spec, rng: np.random.Generator) -> UInt8 | No
     pick = int(rng.integers(len(scene.objects)))
     chosen = scene.objects[pick]
 
+    # Where a shape is open, another object may take the role of the one that is changed.
+    if kind in ("colour", "shape") and any(o.shape is None for o in spec.objects):
+        return None
+
     def swap(other: SceneObject) -> UInt8:
         objects = list(scene.objects)
         objects[pick] = other

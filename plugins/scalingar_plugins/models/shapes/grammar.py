@@ -4,6 +4,7 @@
 construction         short                              long
 ===================  =================================  ============================================
 one object           a red circle                       a picture with a circle that is red
+any shape            a red thing                        a picture with a thing that is red
 several              a red circle and a square          a picture with a circle that is red and a
                                                         square
 count                three red rings                    a picture with three rings that are red
@@ -32,6 +33,7 @@ from scalingar_plugins.models.shapes.words import (
     RELATIONS,
     SHAPES,
     SINGULAR,
+    THING,
     PromptError,
     article,
     normalise,
@@ -44,13 +46,18 @@ _NUMBERS = {number: word for word, number in COUNTS.items()}
 
 @dataclass(frozen=True)
 class ObjectSpec:
-    """One object that a scene must hold; ``colour=None`` leaves the colour open."""
+    """One object that a scene must hold; None leaves its shape or its colour open."""
 
-    shape: str
+    shape: str | None
     colour: str | None = None
 
+    @property
+    def noun(self) -> str:
+        """The word for its shape."""
+        return self.shape or THING
+
     def __str__(self) -> str:
-        return f"{self.colour} {self.shape}" if self.colour else self.shape
+        return f"{self.colour} {self.noun}" if self.colour else self.noun
 
 
 @dataclass(frozen=True)
@@ -83,9 +90,9 @@ def _groups(objects: Sequence[ObjectSpec]) -> list[tuple[ObjectSpec, int]]:
 def _noun(thing: ObjectSpec, count: int, long: bool) -> str:
     if count == 1:
         if long and thing.colour:
-            return f"{article(thing.shape)} that is {thing.colour}"
+            return f"{article(thing.noun)} that is {thing.colour}"
         return article(str(thing))
-    plural = PLURALS[thing.shape]
+    plural = PLURALS[thing.noun]
     if long and thing.colour:
         return f"{_NUMBERS[count]} {plural} that are {thing.colour}"
     return " ".join(filter(None, (_NUMBERS[count], thing.colour, plural)))
@@ -139,7 +146,7 @@ class _Reader:
             raise self.fail("a shape is missing")
         noun = self.words.pop(0)
         shape = noun if count == 1 else SINGULAR.get(noun, "")
-        if shape not in SHAPES:
+        if shape not in SHAPES and shape != THING:
             raise self.fail(f"{noun!r} does not fit after {first!r}")
         verb = "is" if count == 1 else "are"
         if self.words[:2] == ["that", verb] and len(self.words) > 2 and self.words[2] in COLOURS:
@@ -147,7 +154,7 @@ class _Reader:
                 raise self.fail(f"the {shape} has two colours")
             colour = self.words[2]
             del self.words[:3]
-        return ObjectSpec(shape, colour), count
+        return ObjectSpec(None if shape == THING else shape, colour), count
 
     def relation(self) -> str | None:
         for relation in RELATIONS:
@@ -160,7 +167,8 @@ class _Reader:
     def absent(self) -> str | None:
         if not (self.accept("and", "no") or self.accept("no")):
             return None
-        if not self.words or self.words[0] not in (*COLOURS, *SHAPES, *SINGULAR):
+        known = (*COLOURS, *SHAPES, *(PLURALS[shape] for shape in SHAPES))
+        if not self.words or self.words[0] not in known:
             raise self.fail("after 'no' comes a colour or a shape")
         word = self.words.pop(0)
         return SINGULAR.get(word, word)
@@ -216,5 +224,5 @@ def _possible(spec: Spec, read: _Reader) -> None:
     named = {o.colour for o in spec.objects if o.colour}
     if spec.same_colour and len(named) > 1:
         raise read.fail("it asks for the same colour and names two")
-    if spec.absent in named | {o.shape for o in spec.objects}:
+    if spec.absent is not None and spec.absent in named | {o.shape for o in spec.objects}:
         raise read.fail(f"it asks for {spec.absent!r} and forbids it")

@@ -14,9 +14,9 @@ count      this many of this shape in this colour      360     72     72
 Each rule adds up the indices of a fact's words modulo a number, so that every word loses the same
 share of its partners, every word and every role stays trained, and whether a fact is held out can
 be checked by hand. A fact is out in all orders, directions and constructions together: no training
-prompt says it in any way. (Pictures may still show it where the prompt leaves it open: were a red
-circle absent from the pixels too, its tokens would never occur and no discrete model could draw
-it.)
+prompt says it in any way. (Pictures may still show it where the prompt leaves it open, as "a red
+thing" and "a circle" do: were a red circle absent from the pixels too, its tokens would never occur
+and no discrete model could draw it.)
 """
 
 from __future__ import annotations
@@ -82,17 +82,18 @@ def facts(spec: Spec) -> frozenset[Fact]:
     """Every fact that a specification says, whatever the wording and the order."""
     said: set[Fact] = set()
     for each in spec.objects:
-        if each.colour:
+        if each.colour and each.shape:
             said.add(Fact("colour", (each.colour, each.shape)))
             number = spec.objects.count(each)
             if number > 1:
                 said.add(Fact("count", (str(number), each.colour, each.shape)))
     for one, other in itertools.permutations(spec.objects, 2):
-        if one.colour and one.shape != other.shape:
+        if one.colour and one.shape and other.shape and one.shape != other.shape:
             said.add(Fact("beside", (one.colour, one.shape, other.shape)))
     if spec.relation is not None:
-        first, second = spec.objects
-        said.add(_axis(first.shape, second.shape, spec.relation))
+        first, second = (each.shape for each in spec.objects)
+        if first and second:
+            said.add(_axis(first, second, spec.relation))
     return frozenset(said)
 
 

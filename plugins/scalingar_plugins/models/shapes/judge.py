@@ -248,7 +248,7 @@ def _contents(found: tuple[FoundObject, ...], spec: Spec) -> list[str]:
     named = False
     for order in itertools.permutations(found):
         fits = all(
-            got.shape == want.shape and want.colour in (None, got.colour)
+            want.shape in (None, got.shape) and want.colour in (None, got.colour)
             for got, want in zip(order, spec.objects, strict=True)
         )
         named |= fits

@@ -207,6 +207,7 @@ def sample_scene(spec: Spec, rng: np.random.Generator) -> Scene:
     places = _places(len(spec.objects), spec.relation, rng)
     extra = rng.integers(0, 1 << 30, 3 + len(spec.objects)).tolist()
     allowed = [colour for colour in COLOURS if colour != spec.absent]
+    shapes = [shape for shape in SHAPES if shape != spec.absent]
     drawn = [
         o.colour or allowed[draw % len(allowed)]
         for o, draw in zip(spec.objects, extra[3:], strict=True)
@@ -215,8 +216,8 @@ def sample_scene(spec: Spec, rng: np.random.Generator) -> Scene:
         named = [o.colour for o in spec.objects if o.colour]
         drawn = [named[0] if named else drawn[0]] * len(drawn)
     objects = tuple(
-        SceneObject(o.shape, colour, row, col)
-        for o, colour, (row, col) in zip(spec.objects, drawn, places, strict=True)
+        SceneObject(o.shape or shapes[draw // 64 % len(shapes)], colour, row, col)
+        for o, colour, draw, (row, col) in zip(spec.objects, drawn, extra[3:], places, strict=True)
     )
     return Scene(
         objects,

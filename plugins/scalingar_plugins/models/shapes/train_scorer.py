@@ -10,6 +10,7 @@ prompts only, wrong ones included, so the held-out facts stay new to the scorer 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Sequence
@@ -52,42 +53,26 @@ _SPOILED = ("prompt", "prompt", "extra", "missing", "moved", "recoloured", "exch
 
 def _fits(scene: Scene, spec: Spec) -> bool:
     """Whether a scene holds exactly what a specification says, without rendering it."""
-    got = sorted((o.shape, o.colour) for o in scene.objects)
+    got = scene.objects
     if len(got) != len(spec.objects):
         return False
-    colours = {colour for _, colour in got}
+    colours = {o.colour for o in got}
     if spec.same_colour and len(colours) > 1:
         return False
-    if spec.absent is not None and spec.absent in colours | {shape for shape, _ in got}:
+    if spec.absent is not None and spec.absent in colours | {o.shape for o in got}:
         return False
-    if spec.relation is None:
-        return _assigned(list(got), list(spec.objects))
-    for first, second in (scene.objects, scene.objects[::-1]):
-        want_first, want_second = spec.objects
-        if (
-            _is(first, want_first)
-            and _is(second, want_second)
-            and holds(spec.relation, first.row - second.row, first.col - second.col)
-        ):
-            return True
-    return False
+    return any(
+        all(_is(one, want) for one, want in zip(order, spec.objects, strict=True))
+        and (
+            spec.relation is None
+            or holds(spec.relation, order[0].row - order[1].row, order[0].col - order[1].col)
+        )
+        for order in itertools.permutations(got)
+    )
 
 
 def _is(got: SceneObject, want: ObjectSpec) -> bool:
-    return got.shape == want.shape and want.colour in (None, got.colour)
-
-
-def _assigned(got: list[tuple[str, str]], wanted: list[ObjectSpec]) -> bool:
-    """Whether each wanted object finds one of its own; named colours first, then open ones."""
-    for want in sorted(wanted, key=lambda w: w.colour is None):
-        shape, colour = want.shape, want.colour
-        place = next(
-            (i for i, (s, c) in enumerate(got) if s == shape and colour in (None, c)), None
-        )
-        if place is None:
-            return False
-        del got[place]
-    return not got
+    return want.shape in (None, got.shape) and want.colour in (None, got.colour)
 
 
 def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
@@ -131,9 +116,7 @@ def _broken(cells: UInt8, scene: Scene, rng: np.random.Generator) -> None:
     cells[place] = cells[other]
 
 
-def examples(
-    count: int, rng: np.random.Generator, most: int = 4
-) -> tuple[list[str], UInt8, UInt8]:
+def examples(count: int, rng: np.random.Generator, most: int = 4) -> tuple[list[str], UInt8, UInt8]:
     """Prompts of at most `most` objects, cells `[count, 64, 108]`, whether they fit `[count]` 0/1."""
     texts: list[str] = []
     scenes: list[Scene] = []

@@ -27,6 +27,7 @@ MIX: dict[str, float] = {
 }
 LONG = 0.2  #: share of prompts in the long wording
 ONLY = 0.03  #: share of short prompts that open with "only" or "exactly"
+GENERIC = 0.15  #: share of coloured objects whose shape is left open: "a red thing"
 NEGATED = 0.06  #: share of prompts without a relation that forbid a word
 
 Rng = np.random.Generator
@@ -102,12 +103,25 @@ def _forbid(spec: Spec, rng: Rng) -> Spec:
     return replace(spec, absent=free[int(rng.integers(len(free)))])
 
 
+def _generic(spec: Spec, rng: Rng) -> Spec:
+    """Leave the shape of some coloured objects open, of equal ones alike.
+
+    Otherwise a colour word is only ever read beside the shapes that it is trained with, and the
+    model learns pairs. "A red thing" shows red in every shape and names no pair.
+    """
+    changed = {o: o for o in spec.objects}
+    for each in changed:
+        if each.colour is not None and rng.random() < GENERIC:
+            changed[each] = replace(each, shape=None)
+    return replace(spec, objects=tuple(changed[o] for o in spec.objects))
+
+
 def draw_spec(rng: Rng) -> Spec:
     """Draw one specification that training may ask for."""
     kinds, shares = list(MIX), np.cumsum(list(MIX.values()))
     kind = kinds[min(int(np.searchsorted(shares, rng.random() * shares[-1])), len(kinds) - 1)]
     while True:
-        spec = _DRAW[kind](rng)
+        spec = _generic(_DRAW[kind](rng), rng)
         if trained(spec):
             break
     if spec.relation is None and not spec.same_colour and rng.random() < NEGATED:

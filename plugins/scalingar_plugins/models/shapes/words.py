@@ -41,8 +41,9 @@ CONVERSE: dict[str, str] = {
     "below": "above",
 }
 
+THING = "thing"  #: an object whose shape is left open: "a red thing"
 PLURALS: dict[str, str] = {
-    shape: shape + ("es" if shape.endswith(("s", "ch")) else "s") for shape in SHAPES
+    shape: shape + ("es" if shape.endswith(("s", "ch")) else "s") for shape in (*SHAPES, THING)
 }
 SINGULAR: dict[str, str] = {plural: shape for shape, plural in PLURALS.items()}
 
@@ -64,6 +65,7 @@ TOKENS: tuple[str, ...] = (
     *COUNTS,
     *SHAPES,
     *COLOURS,
+    THING,
 )
 TOKEN_IDS: dict[str, int] = {token: index for index, token in enumerate(TOKENS)}
 MAX_PROMPT_TOKENS = 20
@@ -75,7 +77,7 @@ VOCABULARY: tuple[str, ...] = tuple(token for token in TOKENS if not token.start
 #: Words that can stand in for one another in a sentence: what a prompt is contrasted with.
 WORD_CLASSES: tuple[tuple[str, ...], ...] = (
     SHAPES,
-    tuple(PLURALS.values()),
+    tuple(PLURALS[shape] for shape in SHAPES),
     COLOURS,
     tuple(COUNTS),
     ("left", "right"),

@@ -64,6 +64,11 @@ def test_both_wordings_of_a_specification_are_read_back(seed: int) -> None:
         ("A red CIRCLE.", Spec((ObjectSpec("circle", "red"),))),
         ("exactly three rings", Spec((ObjectSpec("ring"),) * 3)),
         ("a ring, a cross and a tee", Spec(tuple(map(ObjectSpec, ("ring", "cross", "tee"))))),
+        ("two red things", Spec((ObjectSpec(None, "red"),) * 2)),
+        (
+            "a thing that is red above a ring",
+            Spec((ObjectSpec(None, "red"), ObjectSpec("ring")), "above"),
+        ),
         ("an ell below an arch", Spec((ObjectSpec("ell"), ObjectSpec("arch")), "below")),
         (
             "a circle and a ring of the same colour",
@@ -171,6 +176,7 @@ def test_a_fact_is_out_in_all_orders_directions_and_constructions() -> None:
     for spec in (Spec((ring, red)), Spec((red, red, ring)), Spec((ring, red), absent="blue")):
         assert said <= facts(spec)
     assert said < facts(Spec((red, ring), "above"))
+    assert not facts(Spec((ObjectSpec(None, "red"), ring), "above"))  # a thing names no pair
 
 
 def test_no_training_prompt_says_a_held_out_fact() -> None:
@@ -206,6 +212,7 @@ def test_training_draws_every_construction_and_minimal_pairs() -> None:
     assert abs(sum(s.relation is not None for s in specs) / 4000 - MIX["relation"]) < 0.03
     assert any(s.absent for s in specs) and any(s.same_colour for s in specs)
     assert {len(s.objects) for s in specs} == {1, 2, 3, 4}
+    assert any(o.shape is None and o.colour for s in specs for o in s.objects)
     pairs = [(s, minimal_pair(s, rng)) for s in specs]
     found = [(s, o) for s, o in pairs if o is not None]
     assert len(found) > 1000

@@ -35,8 +35,8 @@ SPECS = mixed_specs(200, random_generator(0))
 @given(st.sampled_from(SPECS), st.integers(0, 2**32 - 1))
 def test_a_scene_holds_exactly_what_it_should(spec: Spec, seed: int) -> None:
     scene = sample_scene(spec, random_generator(seed))
-    assert [o.shape for o in scene.objects] == [o.shape for o in spec.objects]
     for got, want in zip(scene.objects, spec.objects, strict=True):
+        assert want.shape in (None, got.shape)
         assert want.colour in (None, got.colour)
         assert spec.absent not in (got.colour, got.shape)
         assert 0 <= got.row < PLACES and 0 <= got.col < PLACES
