@@ -225,7 +225,7 @@ def describe(results: Sequence[ItemResult], grid_size: int) -> str:
 @click.command(help=__doc__)
 @click.option("--model", "model_name", default="shapes", show_default=True)
 @click.option("--weights", default=None, help="Folder with other weights than the shipped ones.")
-@click.option("--splits", default="train,validation", show_default=True)
+@click.option("--splits", default="seen,validation", show_default=True)
 @click.option("--limit", default=180, show_default=True, help="Items of each split.")
 @click.option("-n", default=8, show_default=True)
 @click.option("--online/--replay-only", default=True, show_default=True)
