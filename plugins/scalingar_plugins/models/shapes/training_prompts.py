@@ -137,7 +137,8 @@ def minimal_pair(spec: Spec, rng: Rng) -> Spec | None:
     """
     objects = spec.objects
     if spec.relation is not None:
-        return replace(spec, objects=objects[::-1])
+        # Two things of one colour have no roles to exchange.
+        return replace(spec, objects=objects[::-1]) if objects[0] != objects[1] else None
     colours = [o.colour for o in objects]
     if len(objects) == 2 and colours[0] != colours[1] and spec.absent is None:
         swapped = (replace(objects[0], colour=colours[1]), replace(objects[1], colour=colours[0]))
