@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from scalingar_fw.config.serialization import build
 from scalingar_fw.config.settings import override
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.registry import Registry, import_path
 from scalingar_fw.testing.catalogue import capability_of
+from scalingar_fw.trust import allow
 
 KINDS = (
     "confidence",
@@ -40,10 +43,23 @@ def resolve(
     `settings` reach a model's loader (options, `weights`, `device`, `dtype`); those of a component
     are `with_settings`' business.
     """
-    if ":" in target:
+    if ":" not in target:
+        component = _registered(target, registry, kind, settings or {})
+    else:
         found = load_object(target)
-        return _model(target, found, settings or {}) if _loads(found) else _made(target, found)
-    return _registered(target, registry, kind, settings or {})
+        loads = _loads(found)
+        component = _model(target, found, settings or {}) if loads else _made(target, found)
+    # Whoever named it named what it is made of: its own configuration may say so by module path.
+    allow(*_modules_of(component))
+    return component
+
+
+def _modules_of(component: Any) -> set[str]:
+    """The modules of a component's class and of the classes of its parts, however deep."""
+    if not attrs.has(type(component)):  # a setting, whose class nobody named
+        return {type(component).__module__} if capability_of(component) is not None else set()
+    parts = (getattr(component, name, None) for name in attrs.fields_dict(type(component)))
+    return {type(component).__module__}.union(*map(_modules_of, parts))
 
 
 def _registered(
@@ -123,6 +139,7 @@ def _from_file(path: Path, attribute: str) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    allow(name)  # the user named the file, so a configuration may name what is in it
     try:
         spec.loader.exec_module(module)
         return getattr(module, attribute)

@@ -9,6 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scalingar_fw.cli import main
+from scalingar_fw.registry import default_registry
+from scalingar_fw.testing import check_component
+from scalingar_fw.testing.targets import resolve
+from scalingar_fw.trust import allowed, only_named
 
 MUTANTS = Path(__file__).with_name("mutants.py")
 
@@ -39,6 +43,38 @@ def test_a_broken_component_in_a_file_exits_with_1_and_names_the_counter_example
     assert again.exit_code == 1
     other = run(f"{MUTANTS}:Lowest", "--replay", found["counter_example"])
     assert other.exit_code == 0, other.output
+
+
+def test_a_file_that_was_named_may_be_named_by_its_configuration() -> None:
+    result = run(f"{MUTANTS}:Mean", "--only", "estimator-round-trip", "--json")
+    assert result.exit_code == 0, result.output
+    [found] = json.loads(result.output)["checks"]
+    assert found["status"] == "passed"
+
+
+def test_what_a_named_thing_is_made_of_is_named_with_it_and_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "a_part_elsewhere.py").write_text(
+        "from scalingar_fw import Confidence, ConfidenceEstimator\n"
+        "class Part(ConfidenceEstimator):\n"
+        "    def update(self, state, signals, step):\n"
+        "        return Confidence.of(signals.margin), state\n"
+    )
+    (tmp_path / "a_whole.py").write_text(
+        "from a_part_elsewhere import Part\n"
+        "from scalingar_fw import Strategy\n"
+        "def whole():\n"
+        "    return Strategy('whole', Part())\n"
+    )
+    with only_named():
+        whole = resolve(f"{tmp_path / 'a_whole.py'}:whole", default_registry())
+        names = allowed()
+        [found] = check_component(whole, only=["confidence.estimator-round-trip"], examples=3)
+    assert type(whole.confidence).__name__ == "Part"
+    assert names is not None and "a_part_elsewhere" in names and "builtins" not in names
+    assert found.status == "passed", found.message
 
 
 def test_an_import_path_an_object_and_settings() -> None:
