@@ -11,9 +11,10 @@ import shutil
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from scalingar_fw.errors import ScalingarError
+from scalingar_fw.reading import read_record
 
 #: A folder that holds one of these was written by us; its "files" entry lists what is ours.
 MARKERS = ("run.json", "manifest.json")
@@ -99,13 +100,16 @@ def new_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
+class _Listing(TypedDict):
+    files: list[str]
+
+
 def _ours(folder: Path) -> set[str]:
     """Names in `folder` that an earlier run wrote there; anything else belongs to the user."""
     for marker in MARKERS:
         try:
-            listed = json.loads((folder / marker).read_text(encoding="utf-8"))["files"]
-            return {marker, *(str(name) for name in listed)}
-        except (OSError, ValueError, KeyError, TypeError):
+            return {marker, *read_record(folder / marker, _Listing)["files"]}
+        except ScalingarError:
             continue
     return set()
 

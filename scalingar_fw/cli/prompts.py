@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.reading import read_text
+from scalingar_fw.reading import load_json, read_text
 
 
 def read_prompts(path: Path) -> list[Any]:
@@ -32,10 +31,7 @@ def read_prompts(path: Path) -> list[Any]:
 
 
 def _record(line: str, where: str) -> Any:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ScalingarError(f"{where} is not JSON: {error}.") from error
+    record = load_json(line, where)
     if not isinstance(record, dict) or not ({"prompt", "class_id"} & record.keys()):
         raise ScalingarError(f'{where} must be an object with "prompt".')
     known = {"text": record.get("prompt", "")}

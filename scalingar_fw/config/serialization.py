@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
-import yaml
 
 from scalingar_fw.config.parts import is_component, part_kind
 from scalingar_fw.decoding.components import BASES, Component, check_kind, kind_of
 from scalingar_fw.decoding.params import Rule, rules
 from scalingar_fw.decoding.strategy import Strategy
-from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.errors import ScalingarError, shown, unknown_name
+from scalingar_fw.reading import load_yaml
 from scalingar_fw.registry import COMPONENTS, KINDS, Registry, import_path
 from scalingar_fw.trust import beside_the_user, check_module, described, foreign_code
 
@@ -279,10 +279,7 @@ def convert(cls: Any, field: str, rule: Rule, value: Any, current: Any, registry
 
 
 def _yaml(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ScalingarError(f"{text!r} is not valid YAML: {error}.") from error
+    return load_yaml(text, shown(text, 60))
 
 
 _BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

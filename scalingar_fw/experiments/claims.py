@@ -16,7 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.experiments.documents import ClaimFile
 from scalingar_fw.experiments.layout import Layout
+from scalingar_fw.reading import read_record
 
 #: A claim is touched this often while its unit is being done, ...
 BEAT_SECONDS = 10.0
@@ -42,7 +45,7 @@ def _alive(pid: int, started: str | None) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -63,20 +66,17 @@ def is_held(layout: Layout, key: str) -> bool:
     """Whether somebody who lives is at work on the unit."""
     path = layout.claims / f"{key}.json"
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        touched = path.stat().st_mtime
-        host, pid = holder["host"], int(holder["pid"])
-    except FileNotFoundError:
+        touched = path.lstat().st_mtime
+        # A stamp from the future is no fresher than one as far in the past.
+        age = abs(_now(layout.claims) - touched)
+        holder = read_record(path, ClaimFile)
+    except OSError:
         return False
-    except (OSError, ValueError, KeyError, TypeError):  # half a claim: its writer was killed
-        host, pid, holder = None, 0, {}
-        with contextlib.suppress(OSError):
-            touched = path.stat().st_mtime
-            return _now(layout.claims) - touched < BEAT_SECONDS
+    except ScalingarError:  # half a claim: its writer was killed
+        return age < BEAT_SECONDS
+    if holder["host"] == socket.gethostname() and not _alive(holder["pid"], holder["started"]):
         return False
-    if host == socket.gethostname() and not _alive(pid, holder.get("started")):
-        return False
-    return _now(layout.claims) - touched < STALE_SECONDS
+    return age < STALE_SECONDS
 
 
 @contextlib.contextmanager

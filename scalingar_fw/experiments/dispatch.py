@@ -12,6 +12,8 @@ from attrs import define, field
 from scalingar_fw.benchmark import Benchmark
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.claims import is_held, sweep_up
+from scalingar_fw.experiments.condition import read_receipt, trouble
+from scalingar_fw.experiments.documents import ManifestFile
 from scalingar_fw.experiments.events import (
     Damaged,
     Ended,
@@ -22,7 +24,7 @@ from scalingar_fw.experiments.events import (
     Progress,
 )
 from scalingar_fw.experiments.executors import Executor, Outcome, Task
-from scalingar_fw.experiments.layout import Layout, read_json, read_receipt, trouble
+from scalingar_fw.experiments.layout import Layout
 from scalingar_fw.experiments.store_writer import (
     claim_label,
     replace_json,
@@ -33,6 +35,7 @@ from scalingar_fw.experiments.sweep import Sweep
 from scalingar_fw.experiments.tally import Tally, bound, forecast
 from scalingar_fw.experiments.unit import Unit
 from scalingar_fw.experiments.worker import BUSY, DONE, EXISTS, FAILED, LATE, Facts
+from scalingar_fw.reading import read_record
 
 #: How often a unit is begun again after its worker died.
 ATTEMPTS = 3
@@ -94,7 +97,7 @@ class Dispatch:
         return self._end("dry run" if dry_run and missing else self.stopped)
 
     def _prepare(self, frame: Mapping[str, Any]) -> None:
-        manifest = read_json(self.layout.manifest)
+        manifest = read_record(self.layout.manifest, ManifestFile)
         if "frame" not in manifest:
             replace_json(self.layout.manifest, {**manifest, "frame": dict(frame)})
             check_frame(self.layout, frame)  # another driver may have been first
@@ -110,12 +113,11 @@ class Dispatch:
             if not self.layout.receipt(key).is_file():
                 continue
             why = trouble(self.layout, key)
-            receipt = read_receipt(self.layout, key)
-            if why is None and receipt is not None:
-                found[key] = receipt
+            if why is None:
+                found[key] = read_receipt(self.layout, key)
                 continue
-            moved = "" if dry_run else str(set_aside(self.layout, key, why or "no receipt"))
-            self.observers.notify(Damaged(key, why or "its receipt is damaged", moved))
+            moved = "" if dry_run else str(set_aside(self.layout, key, why))
+            self.observers.notify(Damaged(key, why, moved))
         return found
 
     def _work(self) -> None:
@@ -208,13 +210,13 @@ class Dispatch:
 
     def _count(self, key: str, ours: bool) -> bool:
         """Count a unit by its receipt; False where there is none that its files match."""
-        receipt = read_receipt(self.layout, key)
         why = trouble(self.layout, key, deep=False)
-        if receipt is None or why is not None:
+        if why is not None:
             if self.layout.receipt(key).is_file():
-                moved = set_aside(self.layout, key, why or "its receipt is damaged")
-                self.observers.notify(Damaged(key, why or "its receipt is damaged", str(moved)))
+                moved = set_aside(self.layout, key, why)
+                self.observers.notify(Damaged(key, why, str(moved)))
             return False
+        receipt = read_receipt(self.layout, key)
         unit = self.units[key]
         self.tally.add(unit.label, receipt)
         self.tally.advance(bound(unit, self.total), receipt["tokens"] if ours else 0)
@@ -262,7 +264,7 @@ def check_frame(layout: Layout, frame: Mapping[str, Any]) -> None:
     """Refuse a store whose units cannot be compared with this sweep's."""
     if not layout.manifest.is_file():
         return
-    known = read_json(layout.manifest).get("frame")
+    known = read_record(layout.manifest, ManifestFile).get("frame")
     if known is None:
         return
     for name, value in frame.items():

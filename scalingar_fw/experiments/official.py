@@ -15,10 +15,11 @@ from attrs import frozen
 
 from scalingar_fw.benchmark import Benchmark, OfficialFiles, Sample
 from scalingar_fw.errors import ContractError, ScalingarError
-from scalingar_fw.experiments.layout import read_json
+from scalingar_fw.experiments.documents import ExportFile
 from scalingar_fw.experiments.scores import add_scores
 from scalingar_fw.experiments.store import Store, UnitRecord
 from scalingar_fw.files import new_folder, sha256_of, slug, write_json
+from scalingar_fw.reading import read_record
 
 FORMAT = "scalingar-export"
 SCHEMA = 1
@@ -243,10 +244,11 @@ def _remember(store: Store, manifest: Mapping[str, Any]) -> None:
 def _manifest(store: Store, benchmark: Benchmark, images: Path | None) -> dict[str, Any]:
     """The export that results are of."""
     if images is not None:
-        found = [read_json(images / MANIFEST)]
+        found = [read_record(images / MANIFEST, ExportFile)]
     else:
         paths = sorted(store.layout.exports.glob("*.json"))
-        found = [m for p in paths if (m := read_json(p)).get("benchmark") == benchmark.name]
+        known_all = [read_record(p, ExportFile) for p in paths]
+        found = [m for m in known_all if m["benchmark"] == benchmark.name]
     if len(found) != 1:
         known = ", ".join(f"{m['strategy']!r} with n={m['n']}" for m in found)
         raise ScalingarError(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.layout import Layout
 from scalingar_fw.files import slug
+from scalingar_fw.reading import read_table, with_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,16 +85,16 @@ def with_scores(candidates: pa.Table, judged: pa.Table) -> pa.Table:
     return candidates.set_column(place, "score", pc.coalesce(later, candidates["score"]))
 
 
-def _read(path: Any) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _read(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path).cast(judged_schema())
-    except (pa.ArrowException, ValueError) as error:
-        raise ScalingarError(
-            f"{path} is damaged ({error}): remove it, and import or score again."
-        ) from error
+        table = read_table(path, str(path))
+        kinds = {field.name: field.type for field in judged_schema()}
+        table = with_columns(table, kinds, str(path)).select(list(kinds))
+        if any(table[name].null_count for name in kinds):
+            raise ScalingarError(f"{path} is damaged: a score lacks its place.")
+        return table
+    except ScalingarError as error:
+        raise ScalingarError(f"{error} Remove it, and import or score again.") from error
 
 
 def _places(table: pa.Table, among: pa.Table) -> Any:

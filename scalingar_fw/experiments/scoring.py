@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,5 +82,12 @@ def _row(unit: str, name: str) -> dict[str, Any]:
 def _read(store: Store, unit: UnitRecord, name: str) -> np.ndarray[Any, Any]:
     import PIL.Image
 
-    with PIL.Image.open(io.BytesIO(store.file(unit, name))) as image:
-        return np.asarray(image.convert("RGB"))
+    data = store.file(unit, name)
+    try:
+        # A picture says how large it is before it is unpacked: Pillow refuses bombs.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                return np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow raises almost anything, depending on the byte
+        raise ScalingarError(f"Unit {unit.key[:12]}: {name} is no picture: {error}.") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,17 +18,16 @@ from scalingar_fw.decoding.result import Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.errors import ScalingarError, unknown_name
-from scalingar_fw.experiments.layout import (
-    CANDIDATES,
-    FORMAT,
-    SCHEMA,
-    STEPS,
-    UNIT,
-    Layout,
-    read_json,
+from scalingar_fw.experiments.condition import (
+    file_bytes,
+    read_candidates,
     read_receipt,
+    read_steps,
+    read_unit,
     trouble,
 )
+from scalingar_fw.experiments.documents import LabelFile, ManifestFile
+from scalingar_fw.experiments.layout import FORMAT, SCHEMA, STEPS, Layout
 from scalingar_fw.experiments.scores import read_scores, with_scores
 from scalingar_fw.experiments.tables import (
     STEP_INDEX,
@@ -36,6 +35,7 @@ from scalingar_fw.experiments.tables import (
     trajectories_of,
     with_later_columns,
 )
+from scalingar_fw.reading import read_record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,11 +103,11 @@ def open_store(path: Path | str) -> Store:
             f"{layout.root} holds no experiment (no {layout.manifest.name}): name the --out folder "
             "of a `scalingar bench`."
         )
-    manifest = read_json(layout.manifest)
-    if manifest.get("format") != FORMAT:
+    manifest = read_record(layout.manifest, ManifestFile)
+    if manifest["format"] != FORMAT:
         raise ScalingarError(f"{layout.manifest} is not of format {FORMAT!r}.")
-    schema = manifest.get("schema")
-    if not isinstance(schema, int) or schema < 1:
+    schema = manifest["schema"]
+    if schema < 1:
         raise ScalingarError(f"{layout.manifest} is damaged: schema={schema!r} is no version.")
     if schema > SCHEMA:
         raise ScalingarError(
@@ -136,7 +136,7 @@ class Store:
         """Labels by the content of the strategy that they mean."""
         out: dict[str, list[str]] = {}
         for path in sorted(self.layout.labels.glob("*.json")):
-            known = read_json(path)
+            known = read_record(path, LabelFile)
             out.setdefault(strategy_content(known["strategy"]), []).append(known["label"])
         return out
 
@@ -146,11 +146,12 @@ class Store:
         return sorted(_without_repeats(found), key=lambda u: (u.label, u.n, u.seed, u.items))
 
     def _read(self, key: str) -> Iterator[UnitRecord]:
-        why = trouble(self.layout, key, deep=False)
-        receipt = read_receipt(self.layout, key)
-        if why is not None or receipt is None:
-            raise ScalingarError(f"Unit {key[:12]} is damaged: {why}: {_REDO}.")
-        content = json.loads(self._bytes(key, receipt, UNIT))
+        with self._damage(key):
+            receipt = read_receipt(self.layout, key)
+            why = trouble(self.layout, key, deep=False)
+            if why is not None:
+                raise ScalingarError(f"{why}.")
+            content = read_unit(self.layout, key, receipt)
         config = content["config"]
         # Two labels may mean the same strategy: the unit is done once and counts for both.
         for label in self._labels.get(strategy_content(config["strategy"]), [content["label"]]):
@@ -167,21 +168,19 @@ class Store:
                 content=content,
             )
 
-    def _bytes(self, key: str, receipt: dict[str, Any], name: str) -> bytes:
-        """A file's content, which is what the receipt says, or an error."""
-        import hashlib
-
-        path = self.layout.unit(key) / name
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != receipt["files"].get(name, {}).get("sha256"):
-            raise ScalingarError(
-                f"Unit {key[:12]} is damaged: {path} is not what its receipt says: {_REDO}."
-            )
-        return data
+    @contextlib.contextmanager
+    def _damage(self, key: str) -> Iterator[None]:
+        """Damage in the block is the unit's, and has a way out."""
+        try:
+            yield
+        except (ScalingarError, OSError) as error:
+            why = str(error).rstrip(".")
+            raise ScalingarError(f"Unit {key[:12]} is damaged: {why}: {_REDO}.") from error
 
     def file(self, unit: UnitRecord, name: str) -> bytes:
         """The content of one of a unit's files, by its name in the receipt; never a damaged one."""
-        return self._bytes(unit.key, unit.receipt, name)
+        with self._damage(unit.key):
+            return file_bytes(self.layout, unit.key, unit.receipt, name)
 
     def units(self, label: str | None = None) -> list[UnitRecord]:
         """Finished units by label, n, seed and items; of one label where it is given."""
@@ -196,24 +195,17 @@ class Store:
         """The labels of strategies that have at least one finished unit."""
         return sorted({u.label for u in self._units})
 
-    def _table(self, unit: UnitRecord, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    def _candidates(self, unit: UnitRecord) -> pa.Table:
+        with self._damage(unit.key):
+            return read_candidates(self.layout, unit.key, unit.receipt, unit.content)
 
-        if name not in unit.receipt["files"]:
+    def _steps(self, unit: UnitRecord, columns: list[str] | None = None) -> pa.Table:
+        if STEPS not in unit.receipt["files"]:
             raise ScalingarError(
                 f"{self.path} holds no steps: they are recorded with `record: true` (--record)."
             )
-        try:
-            data = pa.BufferReader(self._bytes(unit.key, unit.receipt, name))
-            if columns is None:
-                return pq.read_table(data)
-            there = set(pq.read_schema(data).names)
-            data.seek(0)
-            return pq.read_table(data, columns=[c for c in columns if c in there])
-        except pa.ArrowException as error:
-            path = self.layout.unit(unit.key) / name
-            raise ScalingarError(f"{path} is damaged: {error}: {_REDO}.") from error
+        with self._damage(unit.key):
+            return read_steps(self.layout, unit.key, unit.receipt, columns)
 
     def candidates(self, label: str | None = None) -> pa.Table:
         """A row for each candidate, ordered by (strategy, n, seed, item, candidate).
@@ -223,8 +215,7 @@ class Store:
         import pyarrow as pa
 
         tables = [
-            _labelled(with_later_columns(self._table(u, CANDIDATES)), u.label)
-            for u in self.units(label)
+            _labelled(with_later_columns(self._candidates(u)), u.label) for u in self.units(label)
         ]
         if not tables:
             return candidate_schema().empty_table()
@@ -245,7 +236,7 @@ class Store:
         wanted = None if columns is None else [*dict.fromkeys((*order[2:], *columns))]
         tables = []
         for unit in self.units(label):
-            table = self._table(unit, STEPS, wanted)
+            table = self._steps(unit, wanted)
             table = table.add_column(0, "n", pa.array(np.full(len(table), unit.n), pa.int32()))
             labels = pa.repeat(pa.scalar(unit.label), len(table))
             tables.append(table.add_column(0, "strategy", labels))
@@ -287,8 +278,8 @@ class Store:
         return sorted(pools, key=lambda p: (p.n, p.seed, p.item))
 
     def _pools(self, unit: UnitRecord, judged: pa.Table) -> Iterator[StoredPool]:
-        rows = with_scores(self._table(unit, CANDIDATES), judged).to_pylist()
-        steps = self._table(unit, STEPS)
+        rows = with_scores(self._candidates(unit), judged).to_pylist()
+        steps = self._steps(unit)
         ends = np.cumsum([row["length"] for row in rows])
         if int(ends[-1]) != len(steps):
             raise ScalingarError(

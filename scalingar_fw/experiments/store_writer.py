@@ -16,20 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.experiments.layout import (
-    CANDIDATES,
-    FORMAT,
-    SCHEMA,
-    STEPS,
-    UNIT,
-    Layout,
-    describe_files,
-    read_json,
-    trouble,
-)
+from scalingar_fw.experiments.condition import describe_files, trouble
+from scalingar_fw.experiments.documents import LabelFile
+from scalingar_fw.experiments.layout import CANDIDATES, FORMAT, SCHEMA, STEPS, UNIT, Layout
 from scalingar_fw.experiments.store import open_store, strategy_content
 from scalingar_fw.experiments.tables import candidates_table, steps_table
 from scalingar_fw.files import slug, write_json
+from scalingar_fw.reading import read_record
 
 if TYPE_CHECKING:
     from scalingar_fw.decoding.state import Grid
@@ -93,7 +86,7 @@ def claim_label(layout: Layout, label: str, strategy: Mapping[str, Any]) -> None
     path = layout.labels / f"{slug(label)}-{digest}.json"
     if not path.exists():
         replace_json(path, {"label": label, "strategy": dict(strategy)})
-    known = read_json(path)
+    known = read_record(path, LabelFile)
     if strategy_content(known["strategy"]) != strategy_content(strategy):
         raise ScalingarError(
             f"{label!r} is another configuration in {layout.root}: give this one a `name:` of its "

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalingar_fw.decoding.result import Status, Trajectory, frozen_array
+from scalingar_fw.errors import ScalingarError
+from scalingar_fw.reading import with_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,6 +135,58 @@ def with_later_columns(table: pa.Table) -> pa.Table:
                 schema.field(name), pa.nulls(len(table), schema.field(name).type)
             )
     return table
+
+
+#: Columns of `candidates.parquet` that may be null.
+_OPTIONAL = {"parent", "reason", "score", "confidence", *MEANS, *LATER_COLUMNS}
+
+
+def check_candidates(table: pa.Table, unit: Mapping[str, Any], where: str) -> pa.Table:
+    """`table` in the schema of `candidate_schema`, as read from a file.
+
+    Args:
+        table: what the file holds.
+        unit: the content of `unit.json`.
+        where: names the file in messages.
+
+    Raises:
+        ScalingarError: a column is missing, or the rows are not those of the unit's candidates.
+    """
+    import pyarrow.compute as pc
+
+    table = with_columns(table, {f.name: f.type for f in candidate_schema()}, where, LATER_COLUMNS)
+    for name in table.column_names:
+        if name not in _OPTIONAL and table[name].null_count:
+            raise ScalingarError(f"{where} is damaged: {name!r} is missing in some rows.")
+    config = unit["config"]
+    asked = {entry["item"] for entry in config["items"]}
+    answers = table.filter(table["chosen"])["item"].to_pylist()
+    whole = unit["total_tokens"]
+    length, forked = table["length"].to_numpy(), table["forked_at"].to_numpy()
+    score = pc.drop_null(table["score"]).to_numpy()
+    wrong = (
+        ("item", set(table["item"].to_pylist()) != asked),
+        ("chosen", len(answers) != len(asked) or set(answers) != asked),
+        ("n", (table["n"].to_numpy() != config["n"]).any()),
+        ("seed", (table["seed"].to_numpy() != config["seed"]).any()),
+        ("length", ((length < 0) | (length > whole)).any()),
+        ("forked_at", ((forked < 0) | (forked > length)).any()),
+        ("status", not set(table["status"].to_pylist()) <= {s.value for s in Status}),
+        ("score", not np.isfinite(score).all()),
+    )
+    for name, fault in wrong:
+        if fault:
+            raise ScalingarError(f"{where} is damaged: {name!r} is not that of its unit.")
+    return table
+
+
+def check_steps(table: pa.Table, where: str, whole: bool = True) -> pa.Table:
+    """`table` with the types of `steps_table`; `whole`: no column of the index may be missing."""
+    import pyarrow as pa
+
+    index = {k: pa.type_for_alias(v) for k, v in STEP_INDEX.items() if k not in ("strategy", "n")}
+    signals = dict.fromkeys((c for c in table.column_names if c not in index), pa.float32())
+    return with_columns(table, index | signals, where, () if whole else index)
 
 
 def _known(value: float) -> float | None:

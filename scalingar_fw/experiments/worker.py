@@ -13,7 +13,8 @@ from typing import Any
 from attrs import asdict, frozen
 
 from scalingar_fw.errors import ContractError, ScalingarError
-from scalingar_fw.experiments.layout import Layout, trouble
+from scalingar_fw.experiments.condition import trouble
+from scalingar_fw.experiments.layout import Layout
 from scalingar_fw.trust import allowed, restrict
 
 #: What may happen to a unit that a worker was given.

@@ -11,19 +11,20 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from attrs import asdict
 
 from scalingar_fw.config.run_config import describe_sampling
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.strategy import NeverTerminate, NoConfidence
-from scalingar_fw.errors import PluginWarning
+from scalingar_fw.errors import PluginWarning, ScalingarError
 from scalingar_fw.files import new_folder, slug, write_json
 from scalingar_fw.generation.generation import Generation
 from scalingar_fw.generation.pictures import png_bytes
 from scalingar_fw.generation.plan import Plan
 from scalingar_fw.generation.trace import library_versions
+from scalingar_fw.reading import read_record
 
 if TYPE_CHECKING:
     from scalingar_fw.registry import Entry
@@ -31,6 +32,52 @@ if TYPE_CHECKING:
 #: Version of `run.json` and `index.json`.
 SCHEMA = 1
 _RESERVED = ("image.png", "run.json", "config.yaml", "trace")
+
+
+class _Row(TypedDict):
+    folder: str
+
+
+class IndexFile(TypedDict):
+    """What `index.json` must hold to be read."""
+
+    prompts: list[_Row]
+
+
+class _Ledger(TypedDict):
+    prefill_rows: int
+    decode_rows: int
+    model_calls: int
+
+
+class _Seconds(TypedDict):
+    total: float
+
+
+class RunFile(TypedDict):
+    """What `run.json` must hold to be read."""
+
+    seconds: _Seconds
+    ledger: _Ledger
+    peak_bytes: int
+    created: str
+    versions: dict[str, str]
+
+
+def prompt_folders(path: Path) -> list[Path]:
+    """The prompts' folders of a `generate --prompts`, which lie in `path`.
+
+    Raises:
+        ScalingarError: `index.json` is damaged, or names what is none of its folders.
+    """
+    index = path / "index.json"
+    names = [row["folder"] for row in read_record(index, IndexFile)["prompts"]]
+    for name in names:
+        if Path(name).name != name or name in ("", ".", "..") or "\0" in name:
+            raise ScalingarError(f"{index} is damaged: {name!r} is no folder of it.")
+    if not names:
+        raise ScalingarError(f"{path} holds no prompt.")
+    return [path / name for name in names]
 
 
 def number(value: float) -> float | None:

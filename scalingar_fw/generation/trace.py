@@ -8,11 +8,10 @@ Nothing in a trace depends on the clock, so the same run gives the same bytes.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from attrs import evolve, field, frozen
@@ -23,6 +22,7 @@ from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory, fr
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.files import new_folder, sha256_of, write_json
+from scalingar_fw.reading import checked_record, read_json, read_table, with_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +34,21 @@ MANIFEST = "manifest.json"
 TABLES = ("steps.parquet", "trajectories.parquet", "prompts.parquet")
 #: Columns that say which row it is; a signal with such a name is stored as `signal.<name>`.
 _INDEX = ("prompt", "candidate", "step", "token")
+#: Columns that may be null.
+_OPTIONAL = ("reason", "parent", "text", "class_id", "negative")
+
+
+class _Manifest(TypedDict):
+    """What `manifest.json` must hold to be read."""
+
+    grid: list[int]
+    total_tokens: int
+    n: int
+    ledger: dict[str, int]
+    signals: list[str]
+    versions: dict[str, str]
+    config: dict[str, Any]
+    sha256: dict[str, str]
 
 
 def library_versions() -> dict[str, str]:
@@ -172,6 +187,7 @@ def read_trace(folder: Path | str) -> Trace:
     try:
         steps, trajectories, prompts = (_columns(folder / name) for name in TABLES)
         source = folder / TABLES[1]
+        _check_rows(trajectories, len(prompts["prompt"]), manifest["total_tokens"], source)
         ts = _trajectories(steps, trajectories, manifest["signals"])
         source = folder / TABLES[2]
         names = ("text", "class_id", "negative")
@@ -199,19 +215,22 @@ def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise ScalingarError(f"{folder} is no trace: it has no {MANIFEST}.")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ScalingarError(f"{path} is damaged: {error}.") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ScalingarError(f"{path} is no trace of scalingar: its format is not {FORMAT!r}.")
-    schema = manifest.get("schema")
-    if not isinstance(schema, int) or schema < 1:
+    schema = found.get("schema")
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise ScalingarError(f"{path} is damaged: schema={schema!r} is no version.")
     if schema > SCHEMA:
         raise ScalingarError(
             f"{path} was written by a newer scalingar-fw (schema {schema}; this one reads up to "
             f"{SCHEMA}): upgrade to read it."
+        )
+    manifest = checked_record(found, _Manifest, str(path))
+    rows_cols, total = manifest["grid"], manifest["total_tokens"]
+    if len(rows_cols) != 2 or min(rows_cols) < 1 or rows_cols[0] * rows_cols[1] != total:
+        raise ScalingarError(
+            f"{path} is damaged: grid={rows_cols!r} is not that of {total} tokens."
         )
     return manifest
 
@@ -219,24 +238,57 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def _check_hash(path: Path, manifest: dict[str, Any]) -> None:
     if not path.is_file():
         raise ScalingarError(f"{path} is missing: the trace is incomplete.")
-    hashes = manifest.get("sha256")
-    expected = hashes.get(path.name) if isinstance(hashes, dict) else None
-    if expected != sha256_of(path):
+    if manifest["sha256"].get(path.name) != sha256_of(path):
         raise ScalingarError(f"{path} is damaged: its content is not what {MANIFEST} says.")
 
 
 def _columns(path: Path) -> dict[str, Any]:
     """A table's columns: numpy arrays with a mask for numbers, lists for the rest."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ScalingarError(f"{path} is damaged: {error}.") from error
+    table = with_columns(read_table(path, str(path)), _kinds(path.name), str(path))
+    for name in table.column_names:
+        if name not in _OPTIONAL and name in _kinds(path.name) and table[name].null_count:
+            raise ScalingarError(f"{path} is damaged: {name!r} is missing in some rows.")
     if path.name != TABLES[0]:
         return {name: table[name].to_pylist() for name in table.column_names}
+    signals = {n: pa.float32() for n in table.column_names if n not in _INDEX}
+    table = with_columns(table, signals, str(path))
     return {name: table[name].combine_chunks() for name in table.column_names}
+
+
+def _check_rows(rows: dict[str, list[Any]], prompts: int, total: int, source: Path) -> None:
+    """Refuse trajectories that are not those of a decode."""
+    answers = [p for p, chosen in zip(rows["prompt"], rows["chosen"], strict=True) if chosen]
+    spans = zip(rows["forked_at"], rows["length"], strict=True)
+    wrong = (
+        ("prompt", not set(rows["prompt"]) <= set(range(prompts))),
+        ("chosen", answers != list(range(prompts))),
+        ("length", not all(0 <= forked <= length <= total for forked, length in spans)),
+        ("candidate", any(c < 0 for c in rows["candidate"])),
+    )
+    for name, fault in wrong:
+        if fault:
+            raise ScalingarError(f"{source} is damaged: {name!r} is not that of a decode.")
+
+
+def _kinds(name: str) -> dict[str, Any]:
+    """The columns that a table must have, with their types."""
+    import pyarrow as pa
+
+    if name == TABLES[0]:
+        return dict.fromkeys(_INDEX, pa.int32())
+    if name == TABLES[2]:
+        texts = dict.fromkeys(("text", "negative"), pa.string())
+        return {"prompt": pa.int32(), **texts, "class_id": pa.int64()}
+    numbers = ("prompt", "candidate", "length", "parent", "forked_at")
+    return {
+        **dict.fromkeys(numbers, pa.int32()),
+        "status": pa.string(),
+        "reason": pa.string(),
+        "chosen": pa.bool_(),
+        "signals": pa.list_(pa.string()),
+    }
 
 
 def _trajectories(

@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from scalingar_fw.decoding.components import Component
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.reading import read_json
 from scalingar_fw.testing.cases import Case
 from scalingar_fw.testing.catalogue import (
     CATALOGUE,
@@ -283,7 +284,7 @@ def replay(component: Any, path: str | Path) -> Outcome:
     """Try a written counter-example again."""
     load_catalogue()
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = read_json(Path(path))
         check, case = CATALOGUE[data["check"]], Case.from_data(data["case"])
     except (ValueError, KeyError, TypeError) as error:
         raise ScalingarError(f"{path} is no counter-example of this kit: {error!r}.") from error

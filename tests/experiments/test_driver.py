@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from scalingar_fw import PluginWarning, ScalingarError
 from scalingar_fw.experiments import open_store, store_writer, worker
+from scalingar_fw.experiments.condition import describe_files
 from scalingar_fw.experiments.dispatch import ATTEMPTS
 from scalingar_fw.experiments.driver import run_sweep
 from scalingar_fw.experiments.executors import EXECUTORS, Executor, Outcome, make_executor
 from scalingar_fw.experiments.executors.inline import InlineExecutor
-from scalingar_fw.experiments.layout import Layout, describe_files
+from scalingar_fw.experiments.layout import Layout
 
 
 class Unreliable(InlineExecutor):

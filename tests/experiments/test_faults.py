@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scalingar_fw.experiments.condition import trouble
 from scalingar_fw.experiments.executors.local import LocalExecutor
-from scalingar_fw.experiments.layout import Layout, trouble
+from scalingar_fw.experiments.layout import Layout
 
 TOY = Path(__file__).with_name("toy.py")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

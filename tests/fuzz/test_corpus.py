@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,30 @@ def test_a_configuration_that_would_run_code_is_refused(
     message = refused(cli("generate", "--config", f"{name}.yaml", "--out", "out"))
     assert all(word in message for word in said), message
     assert not list(here.rglob("EXECUTED"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("alias_bomb", ["alias_bomb.yaml, line 8", "more than 200000 values"]),
+        ("bad_int", ["bad_int.yaml, line 2: seed: 'x' is no int"]),
+        ("date_seed", ["date_seed.yaml, line 2: seed: '2026-13-01' is no timestamp"]),
+        ("deep", ["deep.yaml, line 1", "nested more than 64 deep"]),
+        ("empty_key", ["empty_key.yaml: set", "'' is no name"]),
+        ("long_int", ["seed=9999", "..."]),
+        ("self_anchor", ["self_anchor.yaml, line 2: *s refers to what it is a part of"]),
+    ],
+)
+def test_a_configuration_that_would_grow_or_break_is_refused_at_once(
+    cli: Any, here: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: list[str]
+) -> None:
+    monkeypatch.chdir(here / "configurations")
+    begun = time.process_time()
+    message = refused(cli("generate", "--config", f"{name}.yaml", "--out", "out"))
+    assert all(word in message for word in said), message
+    assert len(message) < 400
+    assert time.process_time() - begun < 15
+    assert not (here / "configurations" / "out").exists()
 
 
 def test_code_beside_the_user_runs_when_the_user_says_so(

@@ -25,6 +25,7 @@ CALLERS = {
     ),
     "torch, of an optimiser": ([], ["closure"]),
     "attrs, of a validator": ([], ["instance"]),
+    "reading.checked_record, of a TypedDict": ([], ["wall_seconds", "created"]),
 }
 
 

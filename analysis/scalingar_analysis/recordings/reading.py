@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from scalingar_fw.experiments.layout import STEPS
 from scalingar_fw.experiments.store import Store, open_store
 from scalingar_fw.experiments.tables import STEP_INDEX, signal_of
 from scalingar_fw.files import MARKERS
+from scalingar_fw.generation.run_folder import prompt_folders
 from scalingar_fw.generation.trace import read_trace
 from scalingar_fw.registry import Registry
 from scalingar_fw.trust import only_named
@@ -83,11 +83,7 @@ def _built(spec: Mapping[str, Any], registry: Registry) -> Strategy | None:
 def _of_runs(path: Path, registry: Registry) -> Recording:
     folders = [path]
     if (path / "index.json").is_file():
-        try:
-            index = json.loads((path / "index.json").read_text(encoding="utf-8"))
-            folders = [path / Path(row["folder"]).name for row in index["prompts"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ScalingarError(f"{path / 'index.json'} is damaged: {error}.") from error
+        folders = prompt_folders(path)
     elif not any((path / marker).is_file() for marker in MARKERS):
         raise ScalingarError(
             f"{path} holds no recording: name the folder of `scalingar record`, of `scalingar "

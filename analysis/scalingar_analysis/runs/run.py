@@ -9,7 +9,6 @@ Nothing is read before it is asked for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from scalingar_analysis.runs.example import Example, Picture
 from scalingar_fw.config.run_config import RunConfig
 from scalingar_fw.decoding.result import Array, Decoded, Ledger
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.generation.run_folder import RunFile, prompt_folders
 from scalingar_fw.generation.trace import MANIFEST, Trace, read_trace
+from scalingar_fw.reading import read_record, read_text
 
 Table = dict[str, Array]
 
@@ -179,26 +180,12 @@ def open_run(path: Path | str) -> Run:
     if (path / "store.json").is_file():
         return _of_store(path)
     if (path / "index.json").is_file():
-        return _of_folder(path, _folders(path))
+        return _of_folder(path, prompt_folders(path))
     if (path / MANIFEST).is_file() or (path / "trace" / MANIFEST).is_file():
         return _of_folder(path, [path])
     raise ScalingarError(
         f"{path} holds no run: name a folder that `scalingar generate` or `scalingar bench` wrote."
     )
-
-
-def _folders(path: Path) -> list[Path]:
-    """The prompts' folders of a `generate --prompts`; none outside of `path`."""
-    try:
-        names = [row["folder"] for row in json.loads((path / "index.json").read_text())["prompts"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ScalingarError(f"{path / 'index.json'} is damaged: {error}.") from error
-    for name in names:
-        if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):
-            raise ScalingarError(f"{path / 'index.json'} is damaged: {name!r} is no folder of it.")
-    if not names:
-        raise ScalingarError(f"{path} holds no prompt.")
-    return [path / name for name in names]
 
 
 def _of_folder(path: Path, folders: list[Path]) -> Run:
@@ -212,7 +199,7 @@ def _of_folder(path: Path, folders: list[Path]) -> Run:
     run = from_examples(examples, path)
     config = path / "config.yaml"
     if config.is_file():
-        run.config = config.read_text(encoding="utf-8")
+        run.config = read_text(config)
     if (path / "run.json").is_file():
         run.about |= _about(path / "run.json")
     return run
@@ -231,22 +218,17 @@ def _pictures(folder: Path, example: Example) -> dict[int, Picture]:
 
 def _about(path: Path) -> dict[str, str]:
     """What `run.json` says of cost and surroundings."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        seconds, ledger = data["seconds"], data["ledger"]
-        versions = ", ".join(f"{k} {v}" for k, v in data["versions"].items())
-        return {
-            "model calls": str(ledger["model_calls"]),
-            "forward rows": str(
-                ledger["prefill_rows"] + ledger["decode_rows"] + ledger.get("scored_rows", 0)
-            ),
-            "seconds": f"{seconds['total']:.1f}",
-            "peak memory": f"{data['peak_bytes'] / 2**20:.0f} MiB",
-            "created": str(data["created"]),
-            "versions": versions,
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise ScalingarError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
+    data = read_record(path, RunFile)
+    ledger = data["ledger"]
+    rows = ledger["prefill_rows"] + ledger["decode_rows"] + ledger.get("scored_rows", 0)
+    return {
+        "model calls": str(ledger["model_calls"]),
+        "forward rows": str(rows),
+        "seconds": f"{data['seconds']['total']:.1f}",
+        "peak memory": f"{data['peak_bytes'] / 2**20:.0f} MiB",
+        "created": data["created"],
+        "versions": ", ".join(f"{k} {v}" for k, v in data["versions"].items()),
+    }
 
 
 # --- stores ------------------------------------------------------------------------------------
@@ -264,7 +246,7 @@ def _of_store(path: Path) -> Run:
         source=path,
         strategies=labels,
         about=_about_store(store),
-        config=sweep.read_text(encoding="utf-8") if sweep.is_file() else "",
+        config=read_text(sweep) if sweep.is_file() else "",
         load=lambda label: _store_examples(store, label),
         table=lambda: _store_table(store),
         judged=True,

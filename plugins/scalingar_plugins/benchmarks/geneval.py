@@ -20,6 +20,7 @@ from attrs import field, frozen
 from scalingar_fw.benchmark import Item, Sample
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.reading import load_json, read_text
 from scalingar_plugins.benchmarks.geneval_prompts import metadata, metadata_lines
 
 #: Where our scorer's weights are, for commands that cannot be told (workers of a sweep).
@@ -112,7 +113,7 @@ class GenEvalBenchmark:
         if not path.is_file():
             raise ScalingarError(f"{path} is no file: name the evaluator's results.jsonl.")
         scores = {}
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        for number, line in enumerate(read_text(path).split("\n"), 1):
             if line.strip():
                 place, score = _result(line, f"{path}, line {number}")
                 if place in scores:
@@ -135,10 +136,10 @@ def wanted_by(prompt: str) -> Mapping[str, Any]:
 
 def _result(line: str, where: str) -> tuple[str, float]:
     """The place and the score of one line of the official `results.jsonl`."""
+    record = load_json(line, where)
     try:
-        record = json.loads(line)
         file, correct, prompt = record["filename"], record["correct"], record["prompt"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ScalingarError(
             f"{where}: expected an object with filename, correct and prompt, as "
             f"evaluate_images.py writes it ({type(error).__name__}: {error})."

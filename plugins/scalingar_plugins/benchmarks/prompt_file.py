@@ -21,6 +21,7 @@ from scalingar_fw.benchmark import PROMPT_FILES, Item, Sample, with_replicas
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.errors import ScalingarError, did_you_mean
 from scalingar_fw.files import sha256_of
+from scalingar_fw.reading import read_table, read_text
 from scalingar_plugins.benchmarks.user_files import read_lines
 
 #: What a name of exported images may be made of.
@@ -228,21 +229,19 @@ def _rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
         )
     if kind in (".jsonl", ".ndjson"):
         return read_lines(path)
-    try:
-        if kind == ".parquet":
-            import pyarrow.parquet
-
-            read = pyarrow.parquet.read_table(path).to_pylist()
-            return [(f"{path}, row {i}", row) for i, row in enumerate(read, 1)]
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ScalingarError(f"{path} cannot be read: {error}.") from error
+    if kind == ".parquet":
+        read = read_table(path, str(path)).to_pylist()
+        return [(f"{path}, row {i}", row) for i, row in enumerate(read, 1)]
+    text = read_text(path)
     if kind == ".txt":
         lines = enumerate(text.split("\n"), 1)
         return [(f"{path}, line {i}", {"prompt": line}) for i, line in lines if line.strip()]
     delimiter = "\t" if kind == ".tsv" else ","
     table = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
-    return [(f"{path}, row {i}", row) for i, row in enumerate(table, 1)]
+    try:
+        return [(f"{path}, row {i}", row) for i, row in enumerate(table, 1)]
+    except csv.Error as error:
+        raise ScalingarError(f"{path}, line {table.line_num} is no CSV: {error}.") from error
 
 
 def _dataset_rows(

@@ -20,7 +20,8 @@ from attrs import field, frozen
 from scalingar_fw.benchmark import Item, Sample, with_replicas
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.errors import ScalingarError, unknown_name
-from scalingar_plugins.benchmarks.user_files import need_path, read_json, read_lines, text_of
+from scalingar_fw.reading import read_json
+from scalingar_plugins.benchmarks.user_files import need_path, read_lines, text_of
 
 VARIABLE = "SCALINGAR_TIIF"
 LENGTHS = ("short", "long")

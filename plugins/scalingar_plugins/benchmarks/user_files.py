@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from scalingar_fw.errors import ScalingarError
+from scalingar_fw.reading import load_json, read_text
 
 
 def need_path(name: str, given: str | None, variable: str, inside: str, where: str) -> Path:
@@ -28,29 +28,15 @@ def need_path(name: str, given: str | None, variable: str, inside: str, where: s
     raise ScalingarError(f"Benchmark {name!r}: there is no {inside} in {str(path)!r}. {remedy}")
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's content."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ScalingarError(f"{path} cannot be read as JSON: {error}.") from error
-
-
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a JSON Lines file, each with where it stands (for errors)."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ScalingarError(f"{path} cannot be read: {error}.") from error
+    text = read_text(path)
     # Not splitlines(): it also breaks at characters that a prompt may contain.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise ScalingarError(f"{where} is not JSON: {error}.") from error
+        record = load_json(line, where)
         if not isinstance(record, dict):
             raise ScalingarError(f"{where} is no JSON object.")
         yield where, record

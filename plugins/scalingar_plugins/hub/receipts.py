@@ -6,15 +6,17 @@ what they should hash to. A receipt does, so that a start with complete weights 
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 from attrs import evolve, field, frozen
 
+from scalingar_fw.errors import ScalingarError
 from scalingar_fw.files import write_json
+from scalingar_fw.reading import read_record
 from scalingar_plugins.hub.listing import need_hub
 from scalingar_plugins.hub.sources import Source
 
@@ -59,6 +61,18 @@ def _size(path: Path) -> int | None:
         return None
 
 
+class _Stored(TypedDict):
+    """A receipt on disk."""
+
+    repository: str
+    commit: str
+    asked: list[str]
+    licence: str
+    folder: str
+    sizes: dict[str, int]
+    digests: dict[str, str]
+
+
 def receipts_folder() -> Path:
     """`$XDG_CACHE_HOME/scalingar/weights`, or `~/.cache/scalingar/weights`."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -73,17 +87,17 @@ def all_receipts() -> Iterator[Receipt]:
     """Every readable receipt, sorted by repository; an unreadable one counts as none."""
     for path in sorted(receipts_folder().glob("*@*.json")):
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = read_record(path, _Stored)
             yield Receipt(
-                repository=str(raw["repository"]),
-                commit=str(raw["commit"]),
-                asked=tuple(str(a) for a in raw["asked"]),
-                licence=str(raw["licence"]),
+                repository=raw["repository"],
+                commit=raw["commit"],
+                asked=tuple(raw["asked"]),
+                licence=raw["licence"],
                 folder=Path(raw["folder"]),
-                sizes={str(k): int(v) for k, v in raw["sizes"].items()},
-                digests={str(k): str(v) for k, v in raw["digests"].items()},
+                sizes=raw["sizes"],
+                digests=raw["digests"],
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except ScalingarError:
             continue
 
 

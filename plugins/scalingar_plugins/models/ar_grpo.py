@@ -9,7 +9,6 @@ checkpoint was trained and is evaluated, and the difference is not small.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.reading import read_json
 from scalingar_plugins.models.captions import Cleaning
 from scalingar_plugins.models.checkpoints import read_state, with_prefix, without
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel
@@ -56,14 +56,14 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], list[P
         ScalingarError: no such folder, no readable configuration, no weights.
     """
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise ScalingarError(
             f"{str(folder)!r} has no config.json: download the whole AR-GRPO folder."
-        ) from error
-    except (ValueError, OSError) as error:
-        raise ScalingarError(f"{str(path)!r} is not readable JSON: download it again.") from error
+        )
+    try:
+        config = read_json(path)
+    except ScalingarError as error:
+        raise ScalingarError(f"{error} Download it again.") from error
     if not isinstance(config, dict) or config.get("model_type") != "ImgGen_HF":
         kind = config.get("model_type") if isinstance(config, dict) else None
         raise ScalingarError(

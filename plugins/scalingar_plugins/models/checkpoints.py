@@ -13,10 +13,11 @@ import hashlib
 import json
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from attrs import field, frozen
@@ -28,6 +29,8 @@ from scalingar_fw.errors import ScalingarError
 WRAPPERS = ("model", "module", "state_dict")
 #: Prefixes that wrappers of a module put before every name.
 MODULE_PREFIXES = ("module.", "_orig_mod.")
+#: How deep such wrappers may lie in one another.
+MOST_WRAPPERS = 8
 #: Buffers that early LlamaGen checkpoints hold and that are recomputed.
 STRAY = ("freqs_cis", "*.freqs_cis", "*causal_mask*", "*kv_cache*")
 
@@ -67,9 +70,12 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_torch(path: Path) -> Any:
-    # Only the zip container can be mapped; older files are read whole.
-    mapped = zipfile.is_zipfile(path)
     try:
+        # Only the zip container can be mapped; older files are read whole.
+        with path.open("rb") as handle:
+            mapped = handle.read(4) == b"PK\3\4"
+            if mapped and _is_packed(handle):
+                raise ValueError("its parts are compressed, which PyTorch never does")
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
@@ -86,6 +92,15 @@ def _read_torch(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
+def _is_packed(handle: BinaryIO) -> bool:
+    """Whether a part of a zip container is compressed: a few bytes may stand for gigabytes."""
+    try:
+        with zipfile.ZipFile(handle) as archive:
+            return any(entry.compress_type for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError):
+        return False  # PyTorch's own reader says what is wrong with it
+
+
 def _damaged(path: Path, error: Exception) -> ScalingarError:
     detail = (str(error).strip().splitlines() or [""])[0][:160]
     return ScalingarError(
@@ -96,17 +111,24 @@ def _damaged(path: Path, error: Exception) -> ScalingarError:
 
 
 def _unwrap(raw: Any) -> dict[str, Tensor]:
-    while isinstance(raw, Mapping):
+    for _ in range(MOST_WRAPPERS):  # a dictionary may hold itself
+        if not isinstance(raw, Mapping):
+            return {}
         inner = next((raw[k] for k in WRAPPERS if isinstance(raw.get(k), Mapping)), None)
         if inner is None:
             break
         raw = inner
-    if not isinstance(raw, Mapping):
-        return {}
-    state = {str(k): v for k, v in raw.items() if isinstance(v, Tensor)}
-    for prefix in MODULE_PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    state = {k: v for k, v in raw.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    while state:  # wrappers nest: compiled inside of data-parallel, and the other way round
+        prefix = next((p for p in MODULE_PREFIXES if all(n.startswith(p) for n in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    odd = next((n for n, v in state.items() if v.layout != torch.strided or v.is_quantized), None)
+    if odd is not None:
+        raise ScalingarError(
+            f"The weights' tensor {odd!r} is sparse or quantized: convert it to a plain one."
+        )
     return state
 
 

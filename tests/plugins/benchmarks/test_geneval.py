@@ -142,7 +142,7 @@ def test_its_results_are_read_by_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("not json\n", "line 1: expected an object with filename"),
+        ("not json\n", "line 1 is damaged or not JSON"),
         (line(0) + line(0), "line 2: 00000/samples/0000.png is judged twice"),
         (line(0, correct="yes"), "must be true or false"),
         (line(0, filename="/images/0.png"), "must end in INDEX/samples"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -170,3 +171,47 @@ def test_a_fingerprint_follows_content_and_settings(tmp_path: Path) -> None:
     assert fingerprint_files([path], "other settings") != first
     path.write_bytes(bytes(999) + b"\1")
     assert fingerprint_files([path]) != first
+
+
+def test_a_checkpoint_whose_dictionaries_hold_themselves_is_refused(tmp_path: Path) -> None:
+    circle: dict[str, object] = {}
+    circle["model"] = circle
+    torch.save(circle, tmp_path / "w.pt")
+    with pytest.raises(ScalingarError, match="holds no weights"):
+        read_state(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.module.", "module.module.", "module._orig_mod."])
+def test_prefixes_of_wrappers_nest(tmp_path: Path, prefix: str) -> None:
+    torch.save({f"{prefix}a": torch.ones(1), f"{prefix}b": torch.ones(1)}, tmp_path / "w.pt")
+    assert sorted(read_state(tmp_path / "w.pt")) == ["a", "b"]
+
+
+def test_damage_anywhere_in_a_checkpoint_is_one_sentence(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(3)}, tmp_path / "w.pt")
+    whole = (tmp_path / "w.pt").read_bytes()
+    for place in [*range(0, len(whole), 37), *range(len(whole) - 24, len(whole))]:
+        for data in (whole[:place], whole[:place] + b"\xff" + whole[place + 1 :]):
+            (tmp_path / "w.pt").write_bytes(data)
+            try:
+                read_state(tmp_path / "w.pt")
+            except ScalingarError as error:
+                assert "w.pt" in str(error) and "\n" not in str(error)
+
+
+def test_a_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1 << 16)}, tmp_path / "w.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "w.pt") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in plain.infolist():
+            bomb.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(ScalingarError, match="its parts are compressed"):
+        read_state(tmp_path / "bomb.pt")
+
+
+def test_a_sparse_tensor_is_named(tmp_path: Path) -> None:
+    torch.save({"a": torch.eye(3).to_sparse_coo()}, tmp_path / "w.pt")
+    with pytest.raises(ScalingarError, match="'a' is sparse"):
+        read_state(tmp_path / "w.pt")
