@@ -55,6 +55,15 @@ def read_text(path: Path, limit: int = MAX_BYTES) -> str:
         raise ScalingarError(f"{path} is not a text file in UTF-8: {error.reason}.") from error
 
 
+def can_be_written(text: str) -> bool:
+    """Whether a file in UTF-8 can hold it: arguments that were no text hold surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 # --- YAML --------------------------------------------------------------------------------------
 
 
@@ -162,13 +171,8 @@ def load_json(text: str, where: str) -> Any:
     except (ValueError, RecursionError) as error:
         why = "it is nested too deep" if isinstance(error, RecursionError) else error
         raise ScalingarError(f"{where} is damaged or not JSON: {why}.") from error
-    if "\\ud" in text.lower():  # half a pair of surrogates is no text that a file can hold
-        try:
-            json.dumps(data, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise ScalingarError(
-                f"{where} holds text that is not Unicode: {error.reason}."
-            ) from error
+    if "\\ud" in text.lower() and not can_be_written(json.dumps(data, ensure_ascii=False)):
+        raise ScalingarError(f"{where} holds text that is not Unicode: half a pair of surrogates.")
     below: list[Any] = [data]
     for _ in range(MAX_DEPTH):
         below = [v for part in below for v in _parts(part)]
@@ -363,6 +367,7 @@ def with_columns(
 
 
 __all__ = [
+    "can_be_written",
     "checked_record",
     "load_json",
     "load_yaml",

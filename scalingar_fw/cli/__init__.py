@@ -18,7 +18,8 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    # Styles reach the streams, which are `terminal.Shown`: those know what a terminal is.
+    context_settings={"help_option_names": ["-h", "--help"], "color": True},
     epilog="Start with: scalingar generate 'a circle left of a square'",
 )
 @click.option(

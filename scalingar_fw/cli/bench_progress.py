@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from scalingar_fw.cli.terminal import console, plain
 from scalingar_fw.experiments.events import (
     Damaged,
     Ended,
@@ -25,12 +27,10 @@ if TYPE_CHECKING:
 
 def make_observer(as_json: bool) -> Observer:
     """JSON lines on stdout, or a bar if stderr is a terminal, else lines."""
-    from rich.console import Console
-
     if as_json:
         return JsonLines()
-    console = Console(stderr=True)
-    return Bar(console) if console.is_terminal else Lines()
+    screen = console(sys.stderr)
+    return Bar(screen) if screen.is_terminal else Lines()
 
 
 class JsonLines:
@@ -128,10 +128,10 @@ class Bar:
 
         self._said = _Said()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[numbers]}", markup=False),
             console=console,
             transient=True,
         )
@@ -141,18 +141,18 @@ class Bar:
     def notify(self, event: Event) -> None:
         text = self._said.new(event)
         if text is not None:
-            self._progress.console.print(text, markup=False, highlight=False)
+            self._progress.console.print(plain(text), markup=False, highlight=False)
         if isinstance(event, Planned):
-            self._progress.console.print(plan(event), markup=False, highlight=False)
+            self._progress.console.print(plain(plan(event)), markup=False, highlight=False)
             self._progress.update(
                 self._task, description="units", total=event.units, completed=event.finished
             )
         elif isinstance(event, Finished):
-            self._progress.update(self._task, description=event.label)
+            self._progress.update(self._task, description=plain(event.label))
         elif isinstance(event, Progress):
             left = "" if event.seconds_left is None else f"{duration(event.seconds_left)} left  "
             numbers = f"{event.tokens} tokens  {left}{accuracies(event.accuracy)}"
-            self._progress.update(self._task, completed=event.finished, numbers=numbers)
+            self._progress.update(self._task, completed=event.finished, numbers=plain(numbers))
         elif isinstance(event, Ended):
             self._progress.stop()
 

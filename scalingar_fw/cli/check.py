@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scalingar_fw.cli.group import app_of, common_options
+from scalingar_fw.cli.terminal import console, plain
 
 if TYPE_CHECKING:
     from scalingar_fw.testing.running import Outcome
@@ -152,22 +153,26 @@ def counts(outcomes: list[Outcome]) -> dict[str, int]:
 
 
 def _table(target: str, outcomes: list[Outcome]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"scalingar check {target}", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=Text(plain(f"scalingar check {target}")),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
     table.add_column("")
     table.add_column("check", no_wrap=True)
     table.add_column("")
     for o in outcomes:
-        said = Text(o.title if o.status == "passed" else (o.message or o.title))
+        said = Text(plain(o.title if o.status == "passed" else (o.message or o.title)))
         if o.counter_example:
             said.append(f"\ncounter-example: {o.counter_example}", style="dim")
         table.add_row(Text(_SIGNS[o.status], style=_STYLES[o.status]), Text(o.id), said)
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table)
-    console.print(Text(_summary(outcomes)))
+    screen = console(sys.stdout, None if sys.stdout.isatty() else 120)
+    screen.print(table)
+    screen.print(Text(_summary(outcomes)))
 
 
 def _summary(outcomes: list[Outcome]) -> str:

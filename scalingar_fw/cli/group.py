@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from attrs import define, field
 
+from scalingar_fw.cli.terminal import showing_text
 from scalingar_fw.errors import ContractError, PluginWarning, ScalingarError
 from scalingar_fw.trust import allow, modules_in, only_named
 
@@ -192,7 +193,7 @@ class Commands(click.Group):
         debug = "--debug" in words
         # What is typed as a flag's value is named by the user; what a file says is not.
         typed = [w for before, w in zip(["", *words], words, strict=False) if _is_value(before, w)]
-        with only_named(modules_in(typed)), warnings.catch_warnings():
+        with showing_text(), only_named(modules_in(typed)), warnings.catch_warnings():
             warnings.simplefilter("always", PluginWarning)
             original = warnings.showwarning
 

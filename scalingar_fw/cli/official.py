@@ -42,6 +42,21 @@ def _benchmark(ctx: click.Context, run: Path, name: str, options: tuple[str, ...
     return make_benchmark(app_of(ctx).registry, name, given)
 
 
+def check_name(name: str) -> None:
+    """Refuse what is no name of a folder on every system, or what its manifest cannot hold."""
+    if (
+        not name
+        or Path(name).name != name
+        or name.startswith(".")
+        or not name.isprintable()
+        or "\\" in name
+    ):
+        raise ScalingarError(
+            f"--name {name!r} becomes the name of a folder: leave out '/', a '.' at its beginning, "
+            "and what cannot be printed."
+        )
+
+
 @click.command()
 @click.argument("benchmark")
 @_run
@@ -77,8 +92,8 @@ def export(
     from scalingar_fw.experiments import official
     from scalingar_fw.experiments.store import open_store
 
-    if name is not None and (Path(name).name != name or name.startswith(".")):
-        raise ScalingarError(f"--name {name!r} becomes the name of a folder: leave out '/' and '.'")
+    if name is not None:
+        check_name(name)
     store = open_store(run)
     done = official.export(
         store,

@@ -5,10 +5,13 @@ A reporter is an observer like any plugin's: it hears events and can change noth
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+
+from scalingar_fw.cli.terminal import console, plain
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,10 +45,8 @@ class Reporter(Protocol):
 
 def make_reporter() -> Reporter:
     """A bar if stderr is a terminal, else lines."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    return Bar(console) if console.is_terminal else Lines()
+    screen = console(sys.stderr)
+    return Bar(screen) if screen.is_terminal else Lines()
 
 
 class _Counts:
@@ -131,7 +132,7 @@ class Bar(_Counts):
 
         super().__init__()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.fields[counts]}"),
             TimeElapsedColumn(),
@@ -157,7 +158,7 @@ class Bar(_Counts):
         if self.prompts > count:
             label += f" ({self.seen}/{self.prompts})"
         label = label if len(label) <= 40 else label[:39] + "…"
-        self._progress.update(self._task, description=label, total=1.0, completed=self.done)
+        self._progress.update(self._task, description=plain(label), total=1.0, completed=self.done)
 
     def advance(self) -> None:
         now = time.perf_counter()

@@ -21,7 +21,7 @@ from scalingar_fw.decoding.params import Rule, rules
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError, shown, unknown_name
-from scalingar_fw.reading import load_yaml, read_text
+from scalingar_fw.reading import can_be_written, load_yaml, read_text
 
 #: The numbers, each with its rule.
 NUMBERS = {
@@ -67,7 +67,9 @@ def read_argument(argument: str, value: Any, name: str | None = None) -> Any:
             raise ScalingarError(f"{name} {_MAPPINGS[argument]}, not {shown(value)}.")
         for key in value:
             if not isinstance(key, str) or not key.strip():
-                raise ScalingarError(f"{name} {_MAPPINGS[argument]}: {key!r} is no name.")
+                raise ScalingarError(f"{name} {_MAPPINGS[argument]}: {shown(key)} is no name.")
+            if not can_be_written(f"{key}{value[key]}"):
+                raise ScalingarError(f"{name}: {shown(key)} is not text in UTF-8.")
         return dict(value)
     if argument == "max_memory":
         return parse_bytes(value, name)
@@ -96,6 +98,8 @@ def read_number(argument: str, value: Any, name: str | None = None) -> Any:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise ScalingarError(f"{name}={shown(value)} must be text.")
+    if not can_be_written(value):
+        raise ScalingarError(f"{name}={shown(value)} is not text in UTF-8, so no file can hold it.")
     return value
 
 
@@ -115,12 +119,10 @@ def to_prompt(value: Any, where: str = "prompt") -> Prompt:
     if isinstance(value, str):
         value = Prompt(value)
     if isinstance(value, Prompt):
-        try:
-            f"{value.text}{value.negative}".encode()
-        except UnicodeEncodeError as error:
+        if not can_be_written(f"{value.text}{value.negative}"):
             raise ScalingarError(
-                f"{where}: {value.text!r} is not text in UTF-8, so no file can hold it."
-            ) from error
+                f"{where}: {shown(value.text)} is not text in UTF-8, so no file can hold it."
+            )
         return value
     if isinstance(value, Mapping):
         known = ("text", "class_id", "negative")
