@@ -14,10 +14,10 @@ from scalingar_fw.errors import ScalingarError
 
 
 @lru_cache(maxsize=1)
-def _scorer() -> Any:
-    from scalingar_plugins.models.shapes.weights import load_scorer
+def _networks() -> tuple[Any, Any]:
+    from scalingar_plugins.models.shapes.weights import load_scorer, load_tokenizer
 
-    return load_scorer()
+    return load_scorer(), load_tokenizer()
 
 
 @frozen
@@ -30,7 +30,7 @@ class ShapesScorer(Reward):
     def score(self, pool: Pool) -> Array:
         import torch
 
-        from scalingar_plugins.models.shapes.scenes import SIZE, cells_of
+        from scalingar_plugins.models.shapes.scenes import SIZE
         from scalingar_plugins.models.shapes.text import prompt_ids
 
         images = pool.images()
@@ -40,7 +40,8 @@ class ShapesScorer(Reward):
                 f"embedded model, not {images.shape[1]} x {images.shape[2]}: choose another reward."
             )
         ids = prompt_ids([pool.prompt.text or None]).expand(len(images), -1)
-        cells = torch.from_numpy(cells_of(np.ascontiguousarray(images)))
+        scorer, tokenizer = _networks()
         with torch.inference_mode():
-            odds: Array = _scorer()(ids, cells).double().numpy()
+            tokens = tokenizer.encode(torch.from_numpy(np.ascontiguousarray(images)))
+            odds: Array = scorer(ids, tokens).double().numpy()
         return odds

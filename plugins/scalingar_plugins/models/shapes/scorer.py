@@ -1,10 +1,13 @@
 """A small learned judge of text and picture: the miniature of an external reward model.
 
 Real comparisons choose among candidates by a reward model of their own (CLIPScore, ImageReward).
-This is one for the shapes world: a bidirectional transformer over the prompt's words and the
-picture's 64 cells that says how likely the picture fits. It is trained on training prompts alone,
-on rendered pictures and on spoiled ones (:mod:`train_scorer`), never sees a generated picture, and
-errs as a reward model does: the programmatic judge stays the measure.
+This is one for the shapes world: it says how likely a picture fits its prompt. It is trained on
+training prompts alone, on rendered pictures and on spoiled ones (:mod:`train_scorer`), never sees a
+generated picture, and errs as a reward model does: the programmatic judge stays the measure.
+
+An object fills two by two cells, so the network looks through windows of that size, adds up what
+all windows show (and where), and compares the sum with the prompt. A transformer over cells and
+words learnt nothing in the same time: to find that four cells belong together took all of it.
 """
 
 from __future__ import annotations
@@ -14,22 +17,32 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from scalingar_plugins.models.shapes.scenes import CELL, GRID
+from scalingar_plugins.models.shapes.scenes import GRID, OBJECT_CELLS
 from scalingar_plugins.models.shapes.text import Layer, sinusoids
 from scalingar_plugins.models.shapes.words import MAX_PROMPT_TOKENS, PAD, TOKEN_IDS, TOKENS
 
 
 @dataclass(frozen=True)
 class ScorerConfig:
-    """Geometry of the scorer."""
+    """Geometry of the scorer.
 
+    Attributes:
+        codes: K, the size of the tokenizer's codebook.
+        dim: Width.
+        heads: Attention heads of the layer that reads the prompt.
+        vocabulary: Number of words.
+        length: Words of the longest prompt.
+        grid: Cells per side of a picture.
+        window: Cells per side of a window.
+    """
+
+    codes: int
     dim: int = 96
-    layers: int = 3
     heads: int = 4
     vocabulary: int = len(TOKENS)
     length: int = MAX_PROMPT_TOKENS
     grid: int = GRID
-    cell: int = CELL
+    window: int = OBJECT_CELLS
 
     def as_dict(self) -> dict[str, int]:
         """The fields as plain integers, for a weights file's metadata."""
@@ -37,36 +50,46 @@ class ScorerConfig:
 
 
 class Scorer(nn.Module):
-    """Prompt ids and cells in, the log-odds that they fit out."""
+    """Prompt ids and a picture's tokens in, the log-odds that they fit out."""
 
     positions: Tensor
 
-    def __init__(self, config: ScorerConfig | None = None) -> None:
+    def __init__(self, config: ScorerConfig) -> None:
         super().__init__()
-        self.config = config or ScorerConfig()
-        dim = self.config.dim
-        self.words = nn.Embedding(self.config.vocabulary, dim)
-        self.cells = nn.Linear(3 * self.config.cell**2, dim)
-        self.rows = nn.Parameter(torch.zeros(self.config.grid, 1, dim))
-        self.cols = nn.Parameter(torch.zeros(1, self.config.grid, dim))
-        self.start = nn.Parameter(torch.zeros(dim))
-        self.layers = nn.ModuleList(
-            Layer(dim, self.config.heads) for _ in range(self.config.layers)
-        )
-        self.norm = nn.RMSNorm(dim, eps=1e-5)
-        self.head = nn.Linear(dim, 1)
-        self.register_buffer("positions", sinusoids(self.config.length, dim), persistent=False)
+        self.config = config
+        dim = config.dim
+        self.words = nn.Embedding(config.vocabulary, dim)
+        self.reader = Layer(dim, config.heads)
+        self.asked = nn.Linear(dim, 3 * dim)
+        self.cells = nn.ModuleList(nn.Embedding(config.codes, dim) for _ in range(config.window**2))
+        self.seen = nn.Linear(dim, dim)
+        self.head = nn.Sequential(nn.Linear(9 * dim, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, 1))
+        self.register_buffer("positions", sinusoids(config.length, dim), persistent=False)
 
-    def forward(self, ids: Tensor, cells: Tensor) -> Tensor:
-        """Log-odds `[B]` of `ids int64 [B, P]` (padded) and `cells uint8 [B, 64, 108]`."""
-        batch = ids.shape[0]
-        words = self.words(ids) + 0.5 * self.positions
-        places = (self.rows + self.cols).flatten(0, 1)
-        seen = self.cells(cells.to(places.dtype) / 127.5 - 1.0) + places
-        x = torch.cat([self.start.expand(batch, 1, -1), words, seen], dim=1)
-        mask = ids.new_ones(batch, x.shape[1], dtype=torch.bool)
-        mask[:, 1 : 1 + ids.shape[1]] = ids != TOKEN_IDS[PAD]
-        for layer in self.layers:
-            x = layer(x, mask[:, None, None, :])
-        out: Tensor = self.head(self.norm(x[:, 0]))[:, 0]
+    def _prompt(self, ids: Tensor) -> Tensor:
+        """`int64 [B, P] -> [B, 3 * dim]`: the sum of what the words are in their sentence."""
+        there = ids != TOKEN_IDS[PAD]
+        x = self.reader(self.words(ids) + 0.5 * self.positions, there[:, None, None, :])
+        out: Tensor = self.asked((x * there[..., None]).sum(1))
+        return out
+
+    def _picture(self, tokens: Tensor) -> Tensor:
+        """`int64 [B, grid * grid] -> [B, 3 * dim]`: what is there, how high, how far right."""
+        side, window = self.config.grid, self.config.window
+        grid = tokens.view(-1, side, side)
+        places = side - window + 1
+        x = torch.zeros((), device=tokens.device)
+        for index, cell in enumerate(self.cells):
+            row, col = divmod(index, window)
+            x = x + cell(grid[:, row : row + places, col : col + places])
+        x = self.seen(x.relu()).relu()
+        where = torch.linspace(-1.0, 1.0, places, device=x.device)
+        sums = [x, x * where[:, None, None], x * where[:, None]]
+        return torch.cat([each.sum((1, 2)) for each in sums], dim=1)
+
+    def forward(self, ids: Tensor, tokens: Tensor) -> Tensor:
+        """Log-odds `[B]` of `ids int64 [B, P]` (padded) and `tokens int64 [B, grid * grid]`."""
+        asked, shown = self._prompt(ids), self._picture(tokens) / 8
+        both = torch.cat([shown, nn.functional.silu(asked), shown * asked], dim=1)
+        out: Tensor = self.head(both)[:, 0]
         return out

@@ -85,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--half", action="store_true", help="matrix products in bfloat16")
     parser.add_argument("--compile", action="store_true", help="compile the step")
     parser.add_argument("--evaluate-every", type=float, default=15.0, help="minutes; 0: never")
+    parser.add_argument(
+        "--begin-from", type=Path, metavar="FOLDER", help="exported weights to go on from"
+    )
     parser.add_argument("--fresh", action="store_true", help="ignore what is in --out")
     return parser
 
@@ -111,6 +114,11 @@ def _main(options: argparse.Namespace) -> int:
     if checkpoint.exists() and not options.fresh:
         run = GeneratorRun.resume(checkpoint, tokenizer.codebook, device)
         print(f"resumed at {run.images} images", flush=True)
+    elif options.begin_from is not None:
+        run = GeneratorRun.beginning_from(
+            options.begin_from, tokenizer.codebook, options.seed, device
+        )
+        print(f"goes on from {options.begin_from}, at {run.images} images", flush=True)
     else:
         config = GeneratorConfig(vocab_size=tokenizer.config.codebook)
         run = GeneratorRun.fresh(config, tokenizer.codebook, options.seed, device)

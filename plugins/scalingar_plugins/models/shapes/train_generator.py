@@ -20,7 +20,13 @@ from scalingar_plugins.models.shapes.progress import Interrupt, Reporter
 from scalingar_plugins.models.shapes.sharing import merged, share
 from scalingar_plugins.models.shapes.stream import CHUNK, training_chunk
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer
-from scalingar_plugins.models.shapes.weights import save_generator, write_atomically
+from scalingar_plugins.models.shapes.weights import (
+    GENERATOR_FILE,
+    load_generator,
+    read_weights,
+    save_generator,
+    write_atomically,
+)
 
 CHECKPOINT = "generator.ckpt"
 
@@ -108,8 +114,33 @@ class GeneratorRun:
         cls, config: GeneratorConfig, codebook: Tensor, seed: int, device: torch.device
     ) -> GeneratorRun:
         """A run at its beginning."""
-        generator, average = Generator(config), Generator(config)
+        generator = Generator(config)
         initialise_generator(generator, codebook, seed)
+        return cls._of(generator, codebook, seed, device)
+
+    @classmethod
+    def beginning_from(
+        cls, weights: Path, codebook: Tensor, seed: int, device: torch.device
+    ) -> GeneratorRun:
+        """A run that goes on from exported weights, with optimisers that remember nothing.
+
+        It counts on from the weights' own number of images, so it draws data that they have not
+        seen (with the same ``seed``).
+
+        Raises:
+            WeightsError: ``weights``, a folder, holds no weights that can be read.
+        """
+        learnt = load_generator(weights).requires_grad_(True)
+        run = cls._of(learnt, codebook, seed, device)
+        images = int(read_weights(weights / GENERATOR_FILE)[2].get("images", "0"))
+        run.images = math.ceil(images / CHUNK) * CHUNK  # whole chunks of the stream
+        return run
+
+    @classmethod
+    def _of(
+        cls, generator: Generator, codebook: Tensor, seed: int, device: torch.device
+    ) -> GeneratorRun:
+        average = Generator(generator.config)
         average.load_state_dict(generator.state_dict())
         for each in (generator, average):
             share(each, codebook.cpu())

@@ -1,6 +1,6 @@
 """Train the scorer: pictures that fit their prompt, and ones that nearly do.
 
-``python -m scalingar_plugins.models.shapes.train_scorer --out DIR --minutes 10``
+``python -m scalingar_plugins.models.shapes.train_scorer --out DIR --minutes 17``
 
 Half of the examples are wrong in one respect: the prompt asks for another word, or the picture has
 an object more, less, moved, recoloured, exchanged or with a broken cell. Prompts are training
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from scalingar_fw.decoding.alternatives import alternatives
@@ -27,18 +28,18 @@ from scalingar_plugins.models.shapes.heldout import trained
 from scalingar_plugins.models.shapes.judge import judge_batch
 from scalingar_plugins.models.shapes.progress import Reporter
 from scalingar_plugins.models.shapes.scenes import (
+    GRID,
     OBJECT_CELLS,
     PLACES,
     Scene,
     SceneObject,
-    UInt8,
-    cells_of,
     holds,
     render_batch,
     sample_scene,
 )
-from scalingar_plugins.models.shapes.scorer import Scorer
+from scalingar_plugins.models.shapes.scorer import Scorer, ScorerConfig
 from scalingar_plugins.models.shapes.text import prompt_ids
+from scalingar_plugins.models.shapes.tokenizer import Tokenizer
 from scalingar_plugins.models.shapes.training_prompts import draw_spec, word
 from scalingar_plugins.models.shapes.weights import save_scorer
 from scalingar_plugins.models.shapes.words import COLOURS, SHAPES, WORD_CLASSES, PromptError
@@ -47,7 +48,7 @@ BATCH = 64
 CHUNK = 2048
 #: Until which share of the training scenes hold how many objects at most: what a word looks like is
 #: learnt from single objects in thousands of examples, from crowded scenes in far more.
-_CURRICULUM = ((0.2, 1), (0.45, 2), (1.0, 4))
+_CURRICULUM = ((0.1, 1), (0.3, 2), (1.0, 4))
 _SPOILED = ("prompt", "prompt", "extra", "missing", "moved", "recoloured", "exchanged", "cell")
 
 
@@ -106,27 +107,26 @@ def _spoil(kind: str, text: str, scene: Scene, rng: np.random.Generator) -> tupl
     return text, replace(scene, objects=tuple(objects))
 
 
-def _broken(cells: UInt8, scene: Scene, rng: np.random.Generator) -> None:
-    """Give one cell of an object the content of a random other cell of the batch's pictures."""
+def _broken(tokens: Tensor, scene: Scene, rng: np.random.Generator) -> None:
+    """Give one cell of an object the content of a random other cell of the picture."""
     chosen = scene.objects[int(rng.integers(len(scene.objects)))]
-    grid = int(len(cells) ** 0.5)
     row, col = chosen.row + int(rng.integers(2)), chosen.col + int(rng.integers(2))
-    place = row * grid + col
-    other = int(rng.integers(len(cells)))
-    cells[place] = cells[other]
+    tokens[row * GRID + col] = tokens[int(rng.integers(len(tokens)))].clone()
 
 
-def examples(count: int, rng: np.random.Generator, most: int = 4) -> tuple[list[str], UInt8, UInt8]:
-    """Prompts of at most `most` objects, cells `[count, 64, 108]`, whether they fit `[count]` 0/1."""
+def examples(
+    count: int, rng: np.random.Generator, tokenizer: Tokenizer, most: int = 4
+) -> tuple[list[str], Tensor, Tensor]:
+    """Prompts of at most `most` objects, tokens int64 `[count, 64]`, whether they fit, bool `[count]`."""
     texts: list[str] = []
     scenes: list[Scene] = []
-    labels: list[int] = []
+    labels: list[bool] = []
     broken: list[int] = []
     while len(texts) < count:
         spec = draw_spec(rng)
         if len(spec.objects) > most:
             continue
-        text, scene, label = word(spec, rng), sample_scene(spec, rng), 1
+        text, scene, label = word(spec, rng), sample_scene(spec, rng), True
         if rng.random() < 0.55:
             kind = _pick(_SPOILED, rng)
             if kind == "cell":
@@ -139,74 +139,63 @@ def examples(count: int, rng: np.random.Generator, most: int = 4) -> tuple[list[
                     continue
                 if not trained(asked):
                     continue
-                label = int(_fits(scene, asked))
+                label = _fits(scene, asked)
         texts.append(text)
         scenes.append(scene)
         labels.append(label)
-    cells = cells_of(render_batch(scenes)).copy()
+    pictures = torch.from_numpy(render_batch(scenes))
+    tokens = torch.cat([tokenizer.encode(some) for some in torch.split(pictures, 512)])
     for index in broken:
-        _broken(cells[index], scenes[index], rng)
+        _broken(tokens[index], scenes[index], rng)
     if broken:  # a broken cell may be as good as new: the judge knows
-        pictures = _pictures(cells[broken])
-        for index, judged in zip(
-            broken, judge_batch(pictures, [texts[i] for i in broken]), strict=True
-        ):
-            labels[index] = int(judged.correct)
-    return texts, cells, np.array(labels, dtype=np.uint8)
+        judged = judge_batch(tokenizer.decode(tokens[broken]).numpy(), [texts[i] for i in broken])
+        for index, verdict in zip(broken, judged, strict=True):
+            labels[index] = verdict.correct
+    return texts, tokens, torch.tensor(labels)
 
 
-def _pictures(cells: UInt8) -> UInt8:
-    """The inverse of `cells_of`."""
-    count, total, width = cells.shape
-    grid, cell = int(total**0.5), int((width // 3) ** 0.5)
-    parts = cells.reshape(count, grid, grid, cell, cell, 3).transpose(0, 1, 3, 2, 4, 5)
-    pictures: UInt8 = parts.reshape(count, grid * cell, grid * cell, 3)
-    return pictures
-
-
-def accuracy(scorer: Scorer, count: int, seed: int) -> float:
+def accuracy(scorer: Scorer, count: int, seed: int, tokenizer: Tokenizer) -> float:
     """Share of fresh examples whose sign of the log-odds agrees with the truth."""
-    texts, cells, labels = examples(count, np.random.Generator(np.random.Philox(seed)))
+    texts, tokens, labels = examples(count, _rng(seed), tokenizer)
     with torch.inference_mode():
-        odds = torch.cat(
-            [
-                scorer(prompt_ids(texts[i : i + 256]), torch.from_numpy(cells[i : i + 256]))
-                for i in range(0, count, 256)
-            ]
-        )
-    return float(((odds > 0).numpy() == labels.astype(bool)).mean())
+        odds = scorer(prompt_ids(texts), tokens)
+    return float(((odds > 0) == labels).float().mean())
 
 
-def train(minutes: float, seed: int, lr: float = 1e-3) -> tuple[Scorer, int]:
+def _rng(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(seed))
+
+
+def train(minutes: float, seed: int, lr: float = 2e-3) -> tuple[Scorer, int]:
     """Train for `minutes` of the clock; the scorer and the number of examples."""
     torch.manual_seed(seed)
-    scorer = Scorer()
-    for parameter in (scorer.rows, scorer.cols, scorer.start):
-        torch.nn.init.normal_(parameter, std=0.3)
+    tokenizer = Tokenizer.of_world()
+    scorer = Scorer(ScorerConfig(tokenizer.config.codebook))
     optimiser = torch.optim.AdamW(scorer.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
-    rng = np.random.Generator(np.random.Philox(seed + 1))
+    rng = _rng(seed + 1)
     start, seen, mean = time.monotonic(), 0, 0.7
     minutes = max(minutes, 1e-9)
     with Reporter("scorer", int(minutes * 60)) as reporter:
         while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
             most = next(number for share, number in _CURRICULUM if spent <= share)
-            texts, cells, labels = examples(CHUNK, rng, most)
-            ids, images = prompt_ids(texts), torch.from_numpy(cells)
-            wanted = torch.from_numpy(labels).float()
-            for i in range(0, CHUNK, BATCH):
+            texts, tokens, labels = examples(CHUNK, rng, tokenizer, most)
+            ids, wanted = prompt_ids(texts), labels.float()
+            # Rendering takes as long as a step: each example is read twice.
+            order = torch.cat([torch.randperm(CHUNK), torch.randperm(CHUNK)])
+            for batch in torch.split(order, BATCH):
                 spent = min(1.0, (time.monotonic() - start) / (60 * minutes))
                 rate = min(1.0, (seen + BATCH) / 10_000, 2 * (1 - spent) + 0.02)
                 optimiser.param_groups[0]["lr"] = lr * rate
-                odds = scorer(ids[i : i + BATCH], images[i : i + BATCH])
-                loss = functional.binary_cross_entropy_with_logits(odds, wanted[i : i + BATCH])
+                odds = scorer(ids[batch], tokens[batch])
+                loss = functional.binary_cross_entropy_with_logits(odds, wanted[batch])
                 optimiser.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
                 optimiser.step()
                 seen += BATCH
-                mean = 0.98 * mean + 0.02 * float(loss.detach())
-            reporter.update(int(spent * minutes * 60), f"{seen} examples, loss {mean:.3f}")
-    return scorer.eval().requires_grad_(False), seen
+                mean = 0.995 * mean + 0.005 * float(loss.detach())
+            reporter.update(int(spent * minutes * 60), f"{seen // 2} examples, loss {mean:.3f}")
+    return scorer.eval().requires_grad_(False), seen // 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -216,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__.split("\n")[0],
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights")
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=17.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--checked", type=int, default=4000, help="fresh examples at the end")
@@ -224,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     scorer, seen = train(options.minutes, options.seed)
-    right = accuracy(scorer, options.checked, options.seed + 7)
+    right = accuracy(scorer, options.checked, options.seed + 7, Tokenizer.of_world())
     path = save_scorer(scorer, options.out, examples=str(seen), seed=str(options.seed))
     print(f"wrote {path}: {seen} examples, right on {right:.3f} of fresh ones", flush=True)
     return 0

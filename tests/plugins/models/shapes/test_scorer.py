@@ -18,50 +18,47 @@ from scalingar_plugins.models.shapes.grammar import parse
 from scalingar_plugins.models.shapes.heldout import trained
 from scalingar_plugins.models.shapes.judge import judge_batch
 from scalingar_plugins.models.shapes.prompts import split_items
-from scalingar_plugins.models.shapes.scenes import cells_of, render_batch, sample_scene
+from scalingar_plugins.models.shapes.scenes import render_batch, sample_scene
 from scalingar_plugins.models.shapes.scorer import Scorer, ScorerConfig
 from scalingar_plugins.models.shapes.text import prompt_ids
+from scalingar_plugins.models.shapes.tokenizer import Tokenizer
 from scalingar_plugins.models.shapes.weights import load_scorer, save_scorer
 from scalingar_plugins.rewards.shapes_scorer import ShapesScorer
 
+TOKENIZER = Tokenizer.of_world()
+
 
 def test_a_label_is_what_the_judge_says_and_prompts_are_training_prompts() -> None:
-    texts, cells, labels = train_scorer.examples(400, random_generator(3))
+    texts, tokens, labels = train_scorer.examples(400, random_generator(3), TOKENIZER)
     assert all(trained(parse(text)) for text in texts)
-    judged = judge_batch(train_scorer._pictures(cells), texts)
-    assert [int(j.correct) for j in judged] == labels.tolist()
-    assert 0.4 < labels.mean() < 0.8
-
-
-def test_cells_and_pictures_are_inverse() -> None:
-    rng = random_generator(1)
-    pictures = render_batch([sample_scene(i.spec, rng) for i in split_items("test")[:5]])
-    assert (train_scorer._pictures(cells_of(pictures)) == pictures).all()
+    judged = judge_batch(TOKENIZER.decode(tokens).numpy(), texts)
+    assert [j.correct for j in judged] == labels.tolist()
+    assert 0.4 < labels.float().mean() < 0.8
 
 
 def test_a_score_hangs_on_words_and_cells_and_not_on_the_company(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    scorer = Scorer(ScorerConfig(dim=24, layers=1, heads=2)).eval()
-    texts, cells, _ = train_scorer.examples(4, random_generator(2))
-    ids, seen = prompt_ids(texts), torch.from_numpy(cells)
+    scorer = Scorer(ScorerConfig(TOKENIZER.config.codebook, dim=24, heads=2)).eval()
+    texts, tokens, _ = train_scorer.examples(4, random_generator(2), TOKENIZER)
+    ids = prompt_ids(texts)
     with torch.no_grad():
-        together = scorer(ids, seen)
-        torch.testing.assert_close(scorer(ids[:1], seen[:1]), together[:1])
-        assert not torch.allclose(scorer(ids.roll(1, 0), seen), together)
+        together = scorer(ids, tokens)
+        torch.testing.assert_close(scorer(ids[:1], tokens[:1]), together[:1])
+        assert not torch.allclose(scorer(ids.roll(1, 0), tokens), together)
+        assert not torch.allclose(scorer(ids, tokens.flip(1)), together)
         save_scorer(scorer, tmp_path)
         loaded = load_scorer(tmp_path)
-        torch.testing.assert_close(loaded(ids, seen), together, rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(loaded(ids, tokens), together, rtol=1e-2, atol=1e-2)
 
 
 def test_the_shipped_scorer_knows_held_out_pictures_from_contradicting_ones() -> None:
     """Pairs of a right picture and one of another item of the task: the right one scores higher."""
     scorer, rng = load_scorer(), random_generator(8)
     items = [i for i in split_items("test") if i.task != "single_object"][::5]
-    pictures = cells_of(render_batch([sample_scene(i.spec, rng) for i in items]))
-    ids = prompt_ids([i.prompt for i in items])
+    pictures = torch.from_numpy(render_batch([sample_scene(i.spec, rng) for i in items]))
+    ids, tokens = prompt_ids([i.prompt for i in items]), TOKENIZER.encode(pictures)
     with torch.inference_mode():
-        right = scorer(ids, torch.from_numpy(pictures))
-        wrong = scorer(ids, torch.from_numpy(np.roll(pictures, 1, axis=0)))
+        right, wrong = scorer(ids, tokens), scorer(ids, tokens.roll(1, 0))
     assert float((right > wrong).float().mean()) > 0.9
 
 

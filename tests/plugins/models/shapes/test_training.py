@@ -17,7 +17,7 @@ from scalingar_plugins.models.shapes.prompts import split_items
 from scalingar_plugins.models.shapes.sharing import merged, share
 from scalingar_plugins.models.shapes.text import prompt_ids
 from scalingar_plugins.models.shapes.tokenizer import Tokenizer
-from scalingar_plugins.models.shapes.train_generator import GeneratorRecipe, GeneratorRun
+from scalingar_plugins.models.shapes.train_generator import GeneratorRecipe, GeneratorRun, export
 from scalingar_plugins.models.shapes.weights import load_generator
 
 CPU = torch.device("cpu")
@@ -123,6 +123,23 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     for name, value in straight.average.state_dict().items():
         torch.testing.assert_close(resumed.average.state_dict()[name], value, msg=name)
     assert [p.name for p in tmp_path.iterdir()] == ["x.ckpt"]
+
+
+def test_a_run_goes_on_from_exported_weights_and_with_data_that_they_have_not_seen(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _chunks(monkeypatch, 40)
+    run = _run(tokenizer)
+    _train(run, tokenizer, 20)
+    export(run, tmp_path)
+    further = GeneratorRun.beginning_from(tmp_path, tokenizer.codebook, 0, CPU)
+    assert further.images == 40  # the next whole chunk
+    for name, value in merged(run.average).state_dict().items():
+        found = merged(further.generator).state_dict()[name]
+        torch.testing.assert_close(found, value.half().float(), msg=name)
+    _train(further, tokenizer, 60)
+    first = merged(further.generator).decoder.output.weight
+    assert not torch.equal(first, merged(run.average).decoder.output.weight)
 
 
 def test_training_lowers_the_loss(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
