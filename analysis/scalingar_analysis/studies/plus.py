@@ -1,6 +1,6 @@
 """What `scalingar-plus` prunes by and when, decided by measurement (docs/decisions.md).
 
-    python -m scalingar_analysis.studies.plus --splits validation,train --scales 1,1.5,2
+    python -m scalingar_analysis.studies.plus --splits validation,seen --scales 1,1.5,2
 
 Complete candidates are recorded once for each guidance scale. Under constant guidance a policy
 changes no survivor's tokens, so every signal, set of rungs and way of choosing is then simulated
@@ -193,7 +193,7 @@ def report(pool: Pool, top: int) -> list[str]:
 
 
 @click.command(help=__doc__)
-@click.option("--splits", default="validation,train", show_default=True)
+@click.option("--splits", default="validation,seen", show_default=True)
 @click.option("--scales", default=None, help="Comma-separated; default: the model's own.")
 @click.option("--top-p", default=None, type=float, help="Default: the model's own.")
 @click.option("-n", "n", default=8, show_default=True)
@@ -211,8 +211,8 @@ def main(
     top: int,
     weights: str | None,
 ) -> None:
-    if "test" in splits.split(",") or "impossible" in splits.split(","):
-        raise click.UsageError("Choose on train and validation: the test splits confirm, once.")
+    if "test" in splits.split(",") or "beyond" in splits.split(","):
+        raise click.UsageError("Choose on seen and validation: the test splits confirm, once.")
     registry = default_registry()
     model = registry.get("model", "shapes")(device="cpu", weights=weights)
     benchmark = registry.get("benchmark", "shapes")()

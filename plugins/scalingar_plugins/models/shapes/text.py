@@ -2,7 +2,7 @@
 
 Word embeddings with fixed sinusoidal positions, then two small bidirectional transformer layers,
 so that each vector knows its sentence ("red" that belongs to "circle").  Positions are not
-learned because the longest prompts occur in the split ``impossible`` only, and an untrained
+learned because the longest prompts occur in the split ``beyond`` only, and an untrained
 embedding would be noise there.  Padding is hidden from the words, but padding positions read the
 sentence and go to the generator like the rest: they act as summary vectors, and the generator
 needs no prefix mask.
