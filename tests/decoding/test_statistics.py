@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scalingar_fw.decoding.state import Rows, take
@@ -49,6 +49,7 @@ def test_an_ema_starts_at_its_first_value(seed: int, steps: int, rate: float) ->
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+@example(seed=2560, steps=2)  # one of the rows draws the same value twice
 @given(seeds, st.integers(2, 60))
 def test_running_moments_are_numpys_population_moments(seed: int, steps: int) -> None:
     values = streams(seed, steps, 4)
@@ -60,8 +61,12 @@ def test_running_moments_are_numpys_population_moments(seed: int, steps: int) ->
     history = values.astype(np.float64)
     np.testing.assert_allclose(moments.mean.numpy(), history.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(moments.variance.numpy(), history.var(0), rtol=1e-4, atol=1e-9)
-    z = (history[-1] - history.mean(0)) / history.std(0)
-    np.testing.assert_allclose(found.numpy(), logistic(z), rtol=1e-4)
+    spread = history.std(0)
+    # Where nothing has moved yet there is no z-score: neutral, the logistic's middle.
+    moved = spread > 0
+    z = (history[-1] - history.mean(0))[moved] / spread[moved]
+    np.testing.assert_allclose(found.numpy()[moved], logistic(z), rtol=1e-4)
+    assert (found.numpy()[~moved] == 0.5).all()
 
 
 def test_one_observation_is_neutral() -> None:

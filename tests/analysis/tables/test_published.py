@@ -157,8 +157,11 @@ def test_every_file_names_the_weights_by_their_hash_or_says_that_there_are_none(
     assert re.search(r"\b[0-9a-f]{64}\b", weights) or weights.startswith("none: ")
 
 
-def test_every_table_of_measured_results_is_bound_to_a_file():
-    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    lines = text[text.index("## Measured on the embedded model") :].splitlines()
+@pytest.mark.parametrize(
+    "page, begins", [("results.md", "## Measured"), ("results_0_1.md", "# Results")]
+)
+def test_every_table_of_measured_results_is_bound_to_a_file(page, begins):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    lines = text[text.index(begins) :].splitlines()
     first = [i for i, line in enumerate(lines) if line.startswith("|") and lines[i - 1][:1] != "|"]
     assert first and all(MARKER.match(lines[i - 1]) for i in first)
