@@ -10,7 +10,8 @@ the likelihood without the prompt, the fewest objects, and exact best-of-k.
 
 1. Accuracy of the one chosen among N, and AUROC within prompts, by task.
 2. The same AUROC after each eighth of the tokens.
-3. With all rules: accuracy by weight, kind and number of alternatives, and finalists.
+3. With all rules: the front of accuracy against cost over weight, kind and number of
+   alternatives, and finalists, for all candidates and for three.
 """
 
 from __future__ import annotations
@@ -241,22 +242,62 @@ def over_time(pool: Pool, preset: PromptContrast) -> list[str]:
     return lines
 
 
+def first(pool: Pool, n: int) -> Pool:
+    """The pool of the first `n` candidates of each prompt."""
+    return Pool(
+        pool.items,
+        pool.own[:, :n],
+        pool.bare[:, :n],
+        [{text: read[:n] for text, read in each.items()} for each in pool.others],
+        pool.correct[:, :n],
+        {name: values[:, :n] for name, values in pool.controls.items()},
+        pool.classes,
+    )
+
+
+def price(pool: Pool, rule: PromptContrast) -> float:
+    """What reading costs in candidates: one reading is half a candidate, which has two branches."""
+    n = min(rule.finalists, pool.correct.shape[1])
+    counts = [
+        len(alternatives(i.prompt.text, pool.classes, rule.others, rule.most)) for i in pool.items
+    ]
+    cost: float = n * float(np.mean(counts)) / 2
+    return cost
+
+
 def search(pool: Pool) -> list[str]:
-    """Every rule's accuracy on held-out tasks, the best first."""
+    """Rules on held-out tasks that no cheaper rule is as good as, for all candidates and for three."""
     held = [i for i, item in enumerate(pool.items) if item.held_out]
     part = pool.where(held) if held else pool
-    rows = []
-    for kind, most, weight, finalists in itertools.product(
-        KINDS[:2], (4, 8, 16, 48), (0.5, 1.0, 2.0, 4.0, 8.0, 16.0), (2, 4, 8)
-    ):
-        rule = PromptContrast(weight=weight, others=kind, most=most, finalists=finalists)
-        rows.append((_mean(part, chosen(part, combined(part, rule))), rule))
-    rows.sort(key=lambda row: -row[0])
-    lines = ["", "| accuracy, held out | weight | kind | most | finalists |", "|" + " --- |" * 5]
-    return lines + [
-        f"| {value:.4f} | {r.weight:g} | {r.others} | {r.most} | {r.finalists} |"
-        for value, r in rows[:40]
-    ]
+    lines: list[str] = []
+    for n in sorted({min(3, part.correct.shape[1]), part.correct.shape[1]}):
+        mine = first(part, n)
+        rows = []
+        for kind, most, finalists in itertools.product(KINDS[:2], (2, 4, 8, 16, 48), (2, 3, 4, 8)):
+            if finalists > n:
+                continue
+            rule = PromptContrast(others=kind, most=most, finalists=finalists)
+            cost = price(mine, rule)
+            for weight in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0):
+                rule = evolve(rule, weight=weight)
+                rows.append((cost, _mean(mine, chosen(mine, combined(mine, rule))), rule))
+        plain = _mean(mine, chosen(mine, mine.own[..., -1]))
+        lines += [
+            "",
+            f"Chosen among {n}; by log p alone {plain:.4f}",
+            "",
+            "| costs, candidates | accuracy, held out | weight | kind | most | finalists |",
+            "|" + " --- |" * 6,
+        ]
+        best = plain
+        for cost, value, rule in sorted(rows, key=lambda row: (row[0], -row[1])):
+            if value > best:
+                best = value
+                lines.append(
+                    f"| {cost:.1f} | {value:.4f} | {rule.weight:g} | {rule.others} | {rule.most} "
+                    f"| {rule.finalists} |"
+                )
+    return lines
 
 
 @click.command(help=__doc__)
