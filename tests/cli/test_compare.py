@@ -41,8 +41,20 @@ def compare(cli, monkeypatch):
     return lambda *arguments: cli("compare", "--plugin", WORLD, *arguments)
 
 
-def test_the_terminal_shows_accuracy_costs_differences_and_the_ladder(compare, run):
+def test_the_terminal_begins_with_a_verdict_and_has_one_table_of_80_columns(compare, run):
     result = compare(run)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    first = " ".join(lines[: lines.index("")])
+    for strategy in ("best-of-n (n = 4) is", "scalingar (n = 4) is"):
+        assert strategy in first
+    assert sum("tokens / T" in line for line in lines) == 1
+    assert "--all" in result.stdout
+
+
+def test_all_of_it_is_accuracy_costs_differences_and_the_ladder(compare, run):
+    result = compare(run, "--all")
     assert result.exit_code == 0, result.stderr
     for text in (
         "base",
@@ -145,7 +157,7 @@ def test_mistakes_are_one_message_and_exit_code_2(compare, run, tmp_path):
         ((run, "--resolution", "0"), "resolution=0"),
         ((run, "--csv", "table.txt"), ".csv"),
         ((tmp_path,), "scalingar bench"),
-        ((run, "--json", "--markdown"), "not both"),
+        ((run, "--json", "--markdown"), "Give one of"),
         ((), "RUN"),
     ):
         result = compare(*arguments)

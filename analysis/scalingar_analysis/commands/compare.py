@@ -7,6 +7,7 @@ import io
 import json
 import secrets
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="State how many prompts intervals of half this width need.",
 )
+@click.option("--all", "everything", is_flag=True, help="Print every table.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 @click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write a row for each task.")
@@ -74,6 +76,7 @@ def compare(
     split: str | None,
     level: float,
     resolution: float,
+    everything: bool,
     as_json: bool,
     as_markdown: bool,
     csv_file: Path | None,
@@ -82,11 +85,12 @@ def compare(
 ) -> None:
     """Compare the strategies of RUNs, folders of `scalingar bench`.
 
-    Accuracy with prompt-clustered intervals, costs, paired differences with Holm's correction, equal
-    budgets, and oracle ladders. Runs with different items are compared on those in common.
+    First a verdict in words, with intervals that count clusters of prompts; then accuracies and
+    prices. --all adds costs, tasks, paired differences with Holm's correction, equal budgets and
+    oracle ladders. Runs with different items are compared on those in common.
     """
-    if as_json and as_markdown:
-        raise click.UsageError("Give --json or --markdown, not both.")
+    if as_json + as_markdown + everything > 1:
+        raise click.UsageError("Give one of --all, --json and --markdown.")
     for path, suffix in ((csv_file, ".csv"), (parquet_file, ".parquet")):
         if path is not None and path.suffix != suffix:
             raise ScalingarError(f"{path} must end in {suffix}.")
@@ -107,8 +111,14 @@ def compare(
         export(folder, data, shlex.join(["scalingar", "compare", *map(str, runs), *words]))
     if as_json:
         click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+    elif as_markdown:
+        click.echo(render.markdown(data), nl=False)
+    elif everything:
+        click.echo(render.text(data))
     else:
-        click.echo(render.markdown(data) if as_markdown else render.text(data), nl=not as_markdown)
+        from scalingar_analysis.tables.verdict import summary
+
+        click.echo(summary(data, width=max(80, shutil.get_terminal_size((80, 24)).columns)))
 
 
 def comparison(
