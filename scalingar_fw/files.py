@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import secrets
 import shutil
@@ -71,12 +72,15 @@ def new_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
     """A temporary sibling of `target` to write into; it becomes `target` when the block ends well.
 
     It is made at once, so a place that cannot be written fails before any work. Whatever happens
-    in the block (Ctrl-C, a full disk), `target` is then as it was and the sibling is gone.
+    in the block (Ctrl-C, a full disk), `target` is then as it was and the sibling is gone; one of a
+    process that was killed goes when somebody writes there again.
     """
     target = target.resolve()
     check_target(target, overwrite)
+    _sweep_up(target)
     made = [p for p in target.parents if not p.exists()]
     sibling = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    held: int | None = None
     try:
         try:
             sibling.mkdir(parents=True)
@@ -84,6 +88,7 @@ def new_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
             raise ScalingarError(
                 f"{target.parent} cannot be written ({error.strerror}): choose another --out."
             ) from error
+        held = _hold(sibling)
         yield sibling
         check_target(target, overwrite)  # somebody may have come in between
         if target.exists() and any(target.iterdir()):
@@ -98,6 +103,39 @@ def new_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
             with contextlib.suppress(OSError):  # not empty: somebody else's by now
                 parent.rmdir()
         raise
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _hold(folder: Path) -> int | None:
+    """A lock on `folder` that lasts until it is closed, or its process is gone; None where the
+    system has none of the kind, and then nobody sweeps either."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _sweep_up(target: Path) -> None:
+    """Remove half-written siblings of `target` whose writers were killed."""
+    half = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.partial")
+    try:
+        left = [p for p in target.parent.iterdir() if half.fullmatch(p.name)]
+    except OSError:
+        return
+    for folder in left:
+        if folder.is_dir() and not folder.is_symlink() and (held := _hold(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
 
 
 class _Listing(TypedDict):

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ def claimed(layout: Layout, key: str) -> Iterator[bool]:
     def beat() -> None:
         while not done.wait(BEAT_SECONDS):
             with contextlib.suppress(OSError):
-                path.touch()
+                os.utime(path)  # not touch(): what was taken away is not made again
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -104,7 +105,8 @@ def claimed(layout: Layout, key: str) -> Iterator[bool]:
 
 
 def _take(layout: Layout, key: str, path: Path) -> bool:
-    layout.claims.mkdir(parents=True, exist_ok=True)
+    layout.check_here()
+    layout.claims.mkdir(exist_ok=True)
     for _ in range(2):
         try:
             with path.open("x", encoding="utf-8") as handle:
@@ -123,12 +125,16 @@ def _take(layout: Layout, key: str, path: Path) -> bool:
 
 def sweep_up(layout: Layout) -> int:
     """Remove what killed workers left half-written; how many folders."""
-    import shutil
-
+    layout.check_here()
     left = [p for p in layout.partial.glob("*") if not is_held(layout, p.name.split(".")[0])]
     for folder in left:
         shutil.rmtree(folder, ignore_errors=True)
     for claim in layout.claims.glob("*.json"):
         if not is_held(layout, claim.stem):
             claim.unlink(missing_ok=True)
+    for folder in (layout.root, layout.labels, layout.receipts, layout.scores, layout.exports):
+        for file in folder.glob(".*.partial"):
+            with contextlib.suppress(OSError):
+                if abs(_now(layout.root) - file.lstat().st_mtime) > STALE_SECONDS:
+                    file.unlink(missing_ok=True)
     return len(left)

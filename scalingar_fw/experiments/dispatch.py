@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -65,6 +66,7 @@ class Dispatch:
     hopeless: dict[tuple[str, int], str] = field(factory=dict)  # (label, n) that fail, and why
     open_bounds: int = 0  # tokens that the running units may take at most
     stopped: str | None = None
+    unwritable: OSError | None = None  # why nothing can be written here
 
     def run(self, facts: Facts, workers: int, dry_run: bool) -> Ended:
         self.total, self.flops = facts.total, facts.flops
@@ -75,6 +77,8 @@ class Dispatch:
             self._prepare(frame)
         receipts = self._take_stock(dry_run)
         missing = [k for k in self.units if k not in receipts]
+        if missing and self.unwritable is not None:
+            raise self.unwritable
         bounds = {key: bound(unit, self.total) for key, unit in self.units.items()}
         self.tally = Tally(len(self.units), sum(bounds[k] for k in missing))
         for key, receipt in receipts.items():
@@ -97,6 +101,16 @@ class Dispatch:
         return self._end("dry run" if dry_run and missing else self.stopped)
 
     def _prepare(self, frame: Mapping[str, Any]) -> None:
+        """Say in the store what is going to be done. A finished store may lie where nothing can be
+        written: what fails there counts once something is missing."""
+        try:
+            self._write_down(frame)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            self.unwritable = error
+
+    def _write_down(self, frame: Mapping[str, Any]) -> None:
         manifest = read_record(self.layout.manifest, ManifestFile)
         if "frame" not in manifest:
             replace_json(self.layout.manifest, {**manifest, "frame": dict(frame)})
@@ -123,6 +137,7 @@ class Dispatch:
     def _work(self) -> None:
         until = None if self.max_hours is None else time.time() + 3600 * self.max_hours
         while True:
+            self.layout.check_here()
             self._submit(until)
             if not self.running:
                 if not self.elsewhere or self.stopped:
@@ -195,6 +210,7 @@ class Dispatch:
     def _failed(self, key: str, result: Mapping[str, Any]) -> None:
         error = str(result["error"])
         if result["kind"] == "disk":
+            self.layout.check_here()
             raise OSError(
                 f"{error}: the store cannot be written. What is finished is kept: make room and "
                 "run again."

@@ -6,11 +6,17 @@ from pathlib import Path
 
 from attrs import frozen
 
+from scalingar_fw.errors import ScalingarError
+
 FORMAT = "scalingar-store"
 #: Readers take this version and older ones; a change of a column's meaning raises it.
 SCHEMA = 1
 
 CANDIDATES, STEPS, UNIT = "candidates.parquet", "steps.parquet", "unit.json"
+
+
+class StoreGone(ScalingarError):
+    """A store was moved or removed while it was in use."""
 
 
 @frozen
@@ -65,6 +71,43 @@ class Layout:
 
     def receipt(self, key: str) -> Path:
         return self.receipts / f"{key}.json"
+
+    def own_folders(self) -> tuple[Path, ...]:
+        """The folders in which files are made, renamed and removed."""
+        inside = (
+            "receipts",
+            "claims",
+            "partial",
+            "labels",
+            "scores",
+            "exports",
+            "damaged",
+            "units",
+        )
+        return tuple(self.root / name for name in inside)
+
+    def check_here(self) -> None:
+        """Refuse to write where the store is no more, or through a link that leads out of it.
+
+        Whoever made a missing folder anew would leave half a store where the whole one was, and
+        whoever cleaned up behind a link would remove what is none of ours.
+
+        Raises:
+            StoreGone: there is no store at `root` (any more).
+            ScalingarError: one of its folders is a link.
+        """
+        if not self.manifest.is_file():
+            raise StoreGone(
+                f"{self.root} is no store any more: it was moved or removed while it was written. "
+                "What is finished is where it went: run again with --out there."
+            )
+        folders = self.own_folders()
+        for folder in (*folders, *(folders[-1].iterdir() if folders[-1].is_dir() else ())):
+            if folder.is_symlink():
+                raise ScalingarError(
+                    f"{folder} is a link: a store keeps its files in folders of its own. Put the "
+                    "folder itself there, or make a link of the whole store."
+                )
 
     def keys(self) -> list[str]:
         """Keys with a receipt, sorted."""

@@ -235,6 +235,7 @@ def _remember(store: Store, manifest: Mapping[str, Any]) -> None:
     """A copy of the manifest in the run, so that results can come without their images."""
     text = f"{manifest['strategy']}/{manifest['n']}/{manifest['split']}/{manifest['name']}"
     name = f"{slug(manifest['benchmark'])}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
+    store.layout.check_here()
     store.layout.exports.mkdir(exist_ok=True)
     beside = store.layout.exports / f".{name}.partial"
     write_json(beside, manifest)

@@ -52,6 +52,7 @@ def add_scores(
         if not 0 <= row["score"] <= 1:
             raise ScalingarError(f"score={row['score']!r} of {benchmark!r} must lie in [0, 1].")
     fresh = pa.Table.from_pylist([{**row, "judge": judge} for row in rows], judged_schema())
+    layout.check_here()
     path = layout.scores / f"{slug(benchmark)}.parquet"
     if path.is_file():
         old = _read(path)

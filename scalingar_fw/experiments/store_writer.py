@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import hashlib
 import json
 import secrets
@@ -46,11 +47,24 @@ def create_store(root: Path | str) -> Layout:
         raise ScalingarError(
             f"{layout.root} exists and is no experiment's folder: choose another --out."
         )
-    for folder in (layout.receipts, layout.claims, layout.partial, layout.labels):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not layout.manifest.is_file():
+    there = layout.manifest.is_file()
+    with may_be_read_only() if there else contextlib.nullcontext():
+        for folder in (layout.receipts, layout.claims, layout.partial, layout.labels):
+            folder.mkdir(parents=True, exist_ok=True)
+    if not there:
         replace_json(layout.manifest, {"format": FORMAT, "schema": SCHEMA})
+    layout.check_here()
     return layout
+
+
+@contextlib.contextmanager
+def may_be_read_only() -> Iterator[None]:
+    """What a finished store does not need may fail where nothing can be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
 
 
 def _foreign(root: Path) -> bool:
@@ -66,7 +80,11 @@ def replace_json(path: Path, data: Any) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write beside and rename: readers see the old file or the new one, never half of it."""
+    """Write beside and rename: readers see the old file or the new one, never half of it. The same
+    text is not written again."""
+    with contextlib.suppress(OSError, ValueError):
+        if path.read_text(encoding="utf-8") == text:
+            return
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         beside.write_text(text, encoding="utf-8", newline="\n")
@@ -97,8 +115,10 @@ def claim_label(layout: Layout, label: str, strategy: Mapping[str, Any]) -> None
 @contextlib.contextmanager
 def writing_place(layout: Layout, key: str) -> Iterator[Path]:
     """A folder for a unit's files that is gone when the block ends, unless it was renamed in."""
+    layout.check_here()
+    layout.partial.mkdir(exist_ok=True)
     place = layout.partial / f"{key}.{secrets.token_hex(4)}"
-    place.mkdir(parents=True)
+    place.mkdir()
     try:
         yield place
     finally:
@@ -178,8 +198,10 @@ def put(layout: Layout, key: str, place: Path, receipt: Mapping[str, Any]) -> bo
     `receipt`: what `write_unit` gave, with whatever the clock said. Two workers that finish the
     same unit leave it once, whoever is first.
     """
+    layout.check_here()
     target = layout.unit(key)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (target.parent.parent, target.parent):
+        folder.mkdir(exist_ok=True)
     for _ in range(3):
         try:
             place.rename(target)
@@ -203,8 +225,10 @@ def put(layout: Layout, key: str, place: Path, receipt: Mapping[str, Any]) -> bo
 
 def set_aside(layout: Layout, key: str, why: str) -> Path:
     """Move a unit and its receipt to `damaged/`, with a note that says why; where it went."""
+    layout.check_here()
+    layout.damaged.mkdir(exist_ok=True)
     target = layout.damaged / f"{key}.{secrets.token_hex(4)}"
-    target.mkdir(parents=True)
+    target.mkdir()
     # The receipt first: without it the unit does not count, whatever happens next.
     for source, name in ((layout.receipt(key), "receipt.json"), (layout.unit(key), "unit")):
         with contextlib.suppress(FileNotFoundError):

@@ -178,6 +178,10 @@ class Worker:
                 if not self._do(unit, Flops(**flops)):
                     return {**report, "status": EXISTS}
         except Exception as error:
+            try:
+                self.layout.check_here()
+            except ScalingarError as gone:  # then whatever failed failed for this
+                return {**report, "status": FAILED, "kind": "disk", "error": str(gone)}
             return {**report, "status": FAILED, **_why(error)}
         return report
 

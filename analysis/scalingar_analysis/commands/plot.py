@@ -73,6 +73,9 @@ def check_file(path: Path, overwrite: bool) -> None:
         raise ScalingarError(f"{path} is a folder: name a file with --out.")
     if path.exists() and not overwrite:
         raise ScalingarError(f"{path} exists: choose another --out, or add --overwrite.")
+    there = next((p for p in path.absolute().parents if p.is_dir()), None)
+    if there is not None and not os.access(there, os.W_OK):
+        raise ScalingarError(f"{there} cannot be written: name another file with --out.")
 
 
 class writing_file:
