@@ -326,6 +326,7 @@ def test_what_the_clock_says_is_in_receipts_alone(bench, tmp_path, undisturbed):
 
 
 def test_workers_with_other_weights_than_the_sweep_s_do_nothing(bench, tmp_path):
+    store_writer.create_store(tmp_path)
     setup = worker.Setup(model="toy", root=str(tmp_path), executor="test", benchmark="toy")
     crew = worker.Worker(setup, bench.registry)
     facts = crew.probe("test", [0])

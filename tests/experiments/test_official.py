@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from scalingar_fw.cli import main
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments import open_store
-from scalingar_fw.experiments.layout import Layout
 from scalingar_fw.experiments.scores import add_scores, read_scores, with_scores
+from scalingar_fw.experiments.store_writer import create_store
 from scalingar_fw.experiments.tables import candidate_schema
 
 HERE = Path(__file__).parent
@@ -315,7 +315,7 @@ _keys = st.lists(
 def test_the_last_judgement_of_a_candidate_counts_and_order_stays(
     tmp_path_factory: pytest.TempPathFactory, keys: Any, batches: Any
 ) -> None:
-    layout = Layout(tmp_path_factory.mktemp("run"))
+    layout = create_store(tmp_path_factory.mktemp("run"))
     expected: dict[Any, float | None] = {key: i % 2 * 0.5 for i, key in enumerate(keys)}
     whole = table(keys, list(expected.values()))
     names = ("unit", "item", "seed", "candidate")
@@ -333,7 +333,7 @@ def test_the_last_judgement_of_a_candidate_counts_and_order_stays(
 
 
 def test_a_damaged_file_of_scores_is_named(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
+    layout = create_store(tmp_path)
     row = {"unit": "a", "item": 0, "seed": 0, "candidate": 0, "score": 1.0}
     add_scores(layout, "lamp", [row], "a test")
     path = layout.scores / "lamp.parquet"
