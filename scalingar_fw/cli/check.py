@@ -15,8 +15,14 @@ from scalingar_fw.cli.terminal import console, plain
 if TYPE_CHECKING:
     from scalingar_fw.testing.running import Outcome
 
-_SIGNS = {"passed": "✓", "failed": "✗", "skipped": "–", "expected-failure": "≈"}
-_STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim", "expected-failure": "yellow"}
+_SIGNS = {"passed": "✓", "failed": "✗", "same-cause": "↳", "skipped": "–", "expected-failure": "≈"}
+_STYLES = {
+    "passed": "green",
+    "failed": "bold red",
+    "same-cause": "red",
+    "skipped": "dim",
+    "expected-failure": "yellow",
+}
 
 
 @click.command()
@@ -36,7 +42,12 @@ _STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim", "expected-
     help="A check that it fails by design, and why (repeatable).",
 )
 @click.option("--only", multiple=True, metavar="ID", help="Only this check (repeatable).")
-@click.option("--examples", type=click.IntRange(1), default=50, help="Cases for each check (50).")
+@click.option(
+    "--examples",
+    type=click.IntRange(0),
+    default=50,
+    help="Cases looked for, for each check, beyond those that it always tries (50).",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -68,21 +79,22 @@ def check(
 ) -> None:
     """Check TARGET: a registered name, package.module:Object, or file.py:Object.
 
-    Looks for inputs on which an estimator, policy, sampler, selector, reward, strategy or model
-    breaks a contract, and writes the smallest that it finds. Exits with 1 if one is broken.
+    Looks for inputs on which a confidence estimator, guidance schedule, policy, sampler, selector,
+    reward, strategy, observer or model breaks a contract, and writes the smallest that it finds.
+    Exits with 1 if one is broken.
     """
     from scalingar_fw.cli.generate import parse_set
 
     registry = app_of(ctx).registry
     # torch is imported from here on
     from scalingar_fw.testing import running
-    from scalingar_fw.testing.catalogue import capability_of
+    from scalingar_fw.testing.catalogue import kind_of_object
     from scalingar_fw.testing.targets import resolve, with_settings
 
     component = resolve(target, registry, kind, parse_set(settings))
     if replay is not None:
         outcomes = [running.replay(with_settings(component, parse_set(settings), registry), replay)]
-    elif capability_of(component) is None and hasattr(component, "prefill"):
+    elif kind_of_object(component) is None and hasattr(component, "prefill"):
         outcomes = _adapter(component, only, parse_set(expect))
     else:
         component = with_settings(component, parse_set(settings), registry)
@@ -98,7 +110,7 @@ def check(
         document = {
             "target": target,
             "component": repr(component),
-            "capability": capability_of(component) or "model",
+            "kind": kind_of_object(component) or "model",
             "ok": all(o.ok for o in outcomes),
             "checks": [running.as_data(o) for o in outcomes],
         }
@@ -165,10 +177,21 @@ def _table(target: str, outcomes: list[Outcome]) -> None:
     table.add_column("")
     table.add_column("check", no_wrap=True)
     table.add_column("")
+    echoes: dict[str | None, list[str]] = {}
     for o in outcomes:
+        if o.status == "same-cause":
+            echoes.setdefault(o.cause, []).append(o.id)
+    for o in outcomes:
+        if o.status == "same-cause" or o.untried:
+            continue
         said = Text(plain(o.title if o.status == "passed" else (o.message or o.title)))
-        if o.counter_example:
-            said.append(f"\ncounter-example: {o.counter_example}", style="dim")
+        if o.status == "failed":
+            first, *rest = map(plain, o.sentences())
+            if o.id in echoes:
+                rest.append(f"For the same reason, probably: {', '.join(echoes[o.id])}")
+            said = Text(first, style="bold")
+            for line in rest:
+                said.append(f"\n{line}", style="not bold")
         table.add_row(Text(_SIGNS[o.status], style=_STYLES[o.status]), Text(o.id), said)
     screen = console(sys.stdout, None if sys.stdout.isatty() else 120)
     screen.print(table)
@@ -176,7 +199,11 @@ def _table(target: str, outcomes: list[Outcome]) -> None:
 
 
 def _summary(outcomes: list[Outcome]) -> str:
-    return ", ".join(f"{n} {status}" for status, n in counts(outcomes).items() if n)
+    untried = sum(o.untried for o in outcomes)
+    number = counts(outcomes)
+    number["skipped"] -= untried
+    number["not tried"] = untried
+    return ", ".join(f"{n} {status}" for status, n in number.items() if n)
 
 
 def as_markdown(target: str, outcomes: list[Outcome]) -> str:

@@ -321,7 +321,8 @@ class Reward(Component[None]):
 
     @property
     def requires(self) -> Mapping[str, str]:
-        """Signals that must have been recorded, each with the setting that records it."""
+        """Signals that must have been recorded, each with the setting that records it; `phi_*` is
+        any signal whose name begins so."""
         return {}
 
     def score(self, pool: Pool) -> np.ndarray[Any, Any]:
@@ -336,7 +337,8 @@ class Selector(Component[None]):
 
     @property
     def requires(self) -> Mapping[str, str]:
-        """Signals that must have been recorded, each with the setting that records it."""
+        """Signals that must have been recorded, each with the setting that records it; `phi_*` is
+        any signal whose name begins so."""
         return {}
 
     @property

@@ -8,6 +8,7 @@ its rows in place where it can.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -185,7 +186,7 @@ def check(model: ModelAdapter, sampling: Sampling, prompts: Sequence[Prompt], n:
 def check_recorded(strategy: Strategy, recorded: Collection[str]) -> None:
     """A selector that needs a signal which nothing records is refused after one token, not T."""
     for name, setting in strategy.selector.requires.items():
-        if name not in recorded:
+        if not any(fnmatch.fnmatchcase(one, name) for one in recorded):
             raise ScalingarError(
                 f"Strategy {strategy.name!r}: its selector reads the signal {name!r}, which no "
                 f"component records: use {setting}. Recorded: {', '.join(sorted(recorded))}."
@@ -321,7 +322,7 @@ def decode_step(
         index=state.step,
         rows=state.rows,
         parent=proposal.parent,
-        values=recorded({**measured, **proposal.trace}, confidence, verdict),
+        values=recorded(measured, confidence, verdict, proposal.trace),
     )
     recorder.add(record)
     return evolve(state, step=state.step + 1, memories=memories), record, verdict

@@ -11,7 +11,9 @@ Pure functions of a strategy, the memories of its components, and what the step 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -117,8 +119,28 @@ def departures(
     ):
         # An estimator may record something of its own under the name "step".
         known = {**{name: value[place] for name, value in read.items()}, "step": step.index}
-        out.append(Departure(row, status, reason.format(**known)))
+        owner = type(strategy.termination).__name__
+        out.append(Departure(row, status, sentence(owner, reason, known)))
     return out
+
+
+def sentence(owner: str, reason: str, known: Mapping[str, Any]) -> str:
+    """`reason` with its fields filled in.
+
+    Raises:
+        ContractError: it says nothing, or has a field that was not recorded at this step.
+    """
+    if not isinstance(reason, str) or not reason.strip():
+        raise ContractError(
+            f"{owner} gives the reason {reason!r}: say in a sentence why a candidate ends."
+        )
+    try:
+        return reason.format(**known)
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise ContractError(
+            f"{owner} gives the reason {reason!r}, which can not be filled in "
+            f"({type(error).__name__}: {error}). Recorded at this step: {', '.join(known)}."
+        ) from error
 
 
 def _keep_one(strategy: Strategy, rows: Rows, gone: np.ndarray[Any, Any], index: int) -> None:
@@ -144,19 +166,37 @@ def _reasons(verdict: Verdict, gone: np.ndarray[Any, Any]) -> list[tuple[Status,
     return why
 
 
+#: What the loop itself records of each step; nothing else may be recorded under these names.
+RESERVED = (
+    "token",
+    "entropy_nats",
+    "entropy",
+    "margin",
+    "kl",
+    "log_prob_cond",
+    "log_prob_uncond",
+    "log_prob_guided",
+    "scale",
+)
+
+
 def recorded(
-    before: Mapping[str, Tensor], confidence: Confidence, verdict: Verdict
+    before: Mapping[str, Tensor],
+    confidence: Confidence,
+    verdict: Verdict,
+    sampler: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """The record of a step: `before` (the loop's own quantities and the sampler's), then the
-    estimator's, then the policy's.
+    """The record of a step: `before` (the loop's own quantities), then the sampler's, the
+    estimator's and the policy's.
 
     Raises:
         ContractError: two of them record something under one name.
     """
-    values = {**before, **confidence.recorded(), **verdict.trace}
-    if len(values) < len(before) + 1 + len(confidence.signals) + len(verdict.trace):
-        own = {**confidence.recorded()}
-        twice = sorted({*before} & {*own, *verdict.trace} | {*own} & {*verdict.trace})
+    parts = (before, sampler, confidence.recorded(), verdict.trace)
+    values = {name: value for part in parts for name, value in part.items()}
+    if len(values) < sum(map(len, parts)):
+        count = Counter(name for part in parts for name in part)
+        twice = sorted(name for name, times in count.items() if times > 1)
         raise ContractError(
             f"{twice[0]!r} is recorded twice in one step: a signal of the estimator, or a trace of "
             "the policy or sampler, needs a name of its own."
@@ -165,6 +205,7 @@ def recorded(
 
 
 __all__ = [
+    "RESERVED",
     "Departure",
     "Memories",
     "commit",
@@ -173,5 +214,6 @@ __all__ = [
     "observe",
     "recorded",
     "remember",
+    "sentence",
     "terminate",
 ]

@@ -196,7 +196,7 @@ class World:
 
     `subset`: the prompts that take part, by index into `PROMPTS`. `altered`: from the step after
     this one on, everything is different (a changed future). `extras`: names of further quantities
-    in the confidence.
+    in the confidence. `noise`: every row's number at every step, instead of keyed ones.
     """
 
     def __init__(
@@ -205,8 +205,9 @@ class World:
         subset: Sequence[int] | None = None,
         altered: int | None = None,
         extras: Sequence[str] = (),
+        noise: float | None = None,
     ) -> None:
-        self.case = case
+        self.case, self.noise = case, noise
         self.subset = tuple(range(case.prompts)) if subset is None else tuple(subset)
         self.altered = case.total if altered is None else altered
         named = dict.fromkeys((*RECORDED, *extras))
@@ -230,7 +231,10 @@ class World:
         return Context(rows, case.grid, case.vocab, case.sampling, torch.device("cpu"))
 
     def step(self, rows: Rows, index: int, next_candidate: Sequence[int]) -> Step:
-        noise = [_noise(self.case.seed, p, c, self.case.total)[index] for p, c in self.names(rows)]
+        noise = [self.noise] * len(rows)
+        if self.noise is None:
+            names = self.names(rows)
+            noise = [_noise(self.case.seed, p, c, self.case.total)[index] for p, c in names]
         return Step(
             index=index,
             total=self.case.total,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,26 +13,24 @@ from attrs import evolve
 from scalingar_fw.decoding import contracts
 from scalingar_fw.decoding.components import Pool, Selector
 from scalingar_fw.decoding.result import Status, Trajectory, frozen_array
+from scalingar_fw.decoding.step import RESERVED
 from scalingar_fw.errors import ScalingarError
+from scalingar_fw.testing.battery import SMOKE
 from scalingar_fw.testing.cases import PROMPTS, RECORDED, Case, World
-from scalingar_fw.testing.catalogue import Broken, check
+from scalingar_fw.testing.catalogue import CHOOSING, Broken, check
 from scalingar_fw.testing.play import Refused
-from scalingar_fw.testing.stepping import signals_read
+from scalingar_fw.testing.plays import signals_read
+from scalingar_fw.testing.stepping import check_frozen, say_settings
+from scalingar_fw.testing.surroundings import changed_settings, leaping_clock, settings_now
 
-#: Signals of every decode, and what samplers of particles and beams record.
+#: What every decode records.
+ALWAYS = ("confidence", *(name for name in RESERVED if name != "token"))
+#: ... and what ScalingAR's estimators and samplers of particles and beams record beside it.
 STANDARD = (
-    "confidence",
+    *ALWAYS,
     "rebound",
     "intrinsic",
     "drift",
-    "entropy",
-    "entropy_nats",
-    "margin",
-    "kl",
-    "scale",
-    "log_prob_cond",
-    "log_prob_uncond",
-    "log_prob_guided",
     "score",
     "log_weight",
     "gain",
@@ -41,20 +40,22 @@ STANDARD = (
 SIDE = 48
 
 
-def pool_of(component: Any, case: Case, seed_shift: int = 0) -> Pool:
+def pool_of(component: Any, case: Case, signals: Sequence[str] = STANDARD) -> Pool:
     """Completed candidates of one prompt with every signal that the component may read.
 
-    Their ids have gaps (others were pruned), their order is any, and many of them tie.
+    `signals`: the names of those that are there whatever it requires. Candidates' ids have gaps (others were pruned), their order is any, and many of them tie.
     """
     rng = case.random(0)
     count = case.n
     ids = rng.permutation(3 * count)[:count].tolist()
-    names = dict.fromkeys((*STANDARD, *signals_read(component), *component.requires))
+    more = signals_read(component) if signals is STANDARD else ()
+    required = (name.replace("*", "confidence") for name in component.requires)
+    names = dict.fromkeys((*signals, *more, *required))
     tied = case.material[0] % 2
     made = []
     for candidate in ids:
         own = case.random(7 if tied else 7 + candidate)
-        signals = {name: _signal(name, own, case) for name in names}
+        recorded = {name: _signal(name, own, case) for name in names}
         made.append(
             Trajectory(
                 prompt=0,
@@ -62,10 +63,10 @@ def pool_of(component: Any, case: Case, seed_shift: int = 0) -> Pool:
                 status=Status.COMPLETED,
                 reason=Status.COMPLETED.sentence,
                 tokens=frozen_array(own.integers(0, case.vocab, case.total)),
-                signals=signals,
+                signals=recorded,
             )
         )
-    return Pool(PROMPTS[0], tuple(made), case.seed + seed_shift, _images, _read, WORD_CLASSES)
+    return Pool(PROMPTS[0], tuple(made), case.seed, _images, _read, WORD_CLASSES)
 
 
 #: Words that can replace one another in the kit's prompts.
@@ -128,6 +129,72 @@ def said(component: Any, pool: Pool) -> dict[int, float] | int:
     return {t.candidate: float(v) for t, v in zip(pool.candidates, out.reshape(-1), strict=True)}
 
 
+@check("runs", *CHOOSING, cases=(SMOKE,))
+def it_runs(kind: str, component: Any, case: Case) -> None:
+    """It reads a plain pool of three candidates without an error.
+
+    Everything else is checked on top of this, so what fails here is told once, and the other
+    checks are not tried.
+    """
+    check_frozen(component)
+    ready(component, case)
+    answer(component, pool_of(component, case))
+
+
+@check("global-settings", *CHOOSING, share=0.3)
+def settings_of_libraries_stay(kind: str, component: Any, case: Case) -> None:
+    """Global settings of torch and numpy are as before: types, threads, gradients, errors.
+
+    They hold for the whole process, and so for the prompts that are decoded afterwards.
+    """
+    ready(component, case)
+    before = settings_now()
+    try:
+        answer(component, pool_of(component, case))
+    finally:
+        changed = changed_settings(before)
+    say_settings(component, changed)
+
+
+@check("clock", *CHOOSING, share=0.3)
+def clock_changes_nothing(kind: str, component: Any, case: Case) -> None:
+    """A clock that leaps changes nothing.
+
+    An answer by time (a deadline for a heavy judge) depends on the machine and its load.
+    """
+    ready(component, case)
+    pool = pool_of(component, case)
+    with leaping_clock(type(component).__module__):
+        late = said(component, pool)
+    if said(component, pool) != late:
+        raise Broken(f"{said(component, pool)} became {late} under a clock that leaps.")
+
+
+@check("needs", *CHOOSING, share=0.3)
+def it_reads_what_it_requires(kind: str, component: Any, case: Case) -> None:
+    """It needs nothing but what every decode records, and what `requires` names.
+
+    A signal that `requires` leaves out is missed after the last token, when everything is paid
+    for; one that it names is missed before the first.
+    """
+    ready(component, case)
+    pool = pool_of(component, case, ALWAYS)
+    try:
+        scores = answer(component, pool)
+    except Exception as error:
+        raise Broken(
+            f"with no signals but {', '.join(pool.candidates[0].signals)}: "
+            f"{type(error).__name__}: {error}",
+            "it reads a signal that `requires` does not name.",
+        ) from error
+    if kind == "reward" and not np.isfinite(scores).all():
+        raise Broken(
+            f"with no signals but {', '.join(pool.candidates[0].signals)} it gives "
+            f"{scores.tolist()}.",
+            "it reads a signal that `requires` does not name (final(name) is then NaN).",
+        )
+
+
 @check("valid", "selector")
 def choice_is_in_the_pool(kind: str, component: Any, case: Case) -> None:
     """A selector chooses one of the completed candidates that it is given.
@@ -169,7 +236,10 @@ def order_of_candidates_is_nothing(kind: str, component: Any, case: Case) -> Non
     turned = evolve(pool, candidates=tuple(reversed(pool.candidates)))
     one, other = said(component, pool), said(component, turned)
     if one != other:
-        raise Broken(f"{one} became {other} when the same candidates were listed in reverse.")
+        raise Broken(
+            f"{one} became {other} when the same candidates were listed in reverse.",
+            "it goes by a candidate's place in the list: break ties by its number, `.candidate`.",
+        )
 
 
 @check("determinism", "selector", "reward")
@@ -184,7 +254,10 @@ def same_pool_same_answer(kind: str, component: Any, case: Case) -> None:
     said(component, pool_of(component, evolve(case, shuffle=case.shuffle + 1, n=case.n + 1)))
     again = said(component, pool_of(component, case))
     if first != again:
-        raise Broken(f"{first} became {again} for the same pool.")
+        raise Broken(
+            f"{first} became {again} for the same pool, after another one.",
+            "it keeps something on itself or in its module, or draws without pool.seed.",
+        )
 
 
 @check("inputs", "selector", "reward")

@@ -15,13 +15,26 @@ from scalingar_fw.decoding.components import Context, Step
 from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.signals import Guided
 from scalingar_fw.decoding.state import Rows
+from scalingar_fw.errors import ContractError
+from scalingar_fw.testing.battery import BATTERY
 from scalingar_fw.testing.cases import CONFIDENCE_KINDS, LOGIT_KINDS, PROMPTS, Case
 from scalingar_fw.testing.catalogue import Broken, NotHere, check
 from scalingar_fw.testing.play import Player
-from scalingar_fw.testing.stepping import signals_read, world_of
+from scalingar_fw.testing.plays import signals_read, world_of
+from scalingar_fw.testing.stepping import player
 
 #: The byte of tied logits and of confidences like log-probabilities (see cases.py).
 LOG_PROB_AND_TIES = 4 * CONFIDENCE_KINDS.index("log-prob") + LOGIT_KINDS.index("ties") % 4
+
+#: Distributions to count draws from: flat, peaked, tied, with forbidden tokens, truncated.
+DRAWN = tuple(
+    Case(vocab=vocab, guidance=2.0, material=(byte,), seed=seed, temperature=t, top_k=k, top_p=p)
+    for seed, (vocab, byte, t, k, p) in enumerate(
+        [(4, 0, 1.0, 0, 1.0), (9, 1, 1.0, 0, 1.0), (7, 7, 1.0, 0, 1.0), (9, 1, 0.7, 3, 1.0)]
+        + [(5, 4, 1.3, 0, 0.5), (9, 17, 1.0, 0, 1.0)]
+    )
+)
+FORKED = (Case(seed=0, n=4), Case(seed=5, n=6), Case(seed=11, n=4, prompts=2))
 
 DRAWS = 4096
 #: Chance that a right sampler fails: 5.5 standard deviations, about 2e-8.
@@ -54,7 +67,7 @@ def _first_step(component: Any, case: Case, guided: Tensor, seed: int) -> Tensor
     return proposal.token if len(proposal.token) == count else None
 
 
-@check("distribution", "sampler", share=0.25)
+@check("distribution", "sampler", share=0.25, cases=DRAWN)
 def draws_follow_the_distribution(kind: str, component: Any, case: Case) -> None:
     """Tokens are drawn as often as `drawn_from` says (chi-square, fixed seed).
 
@@ -110,7 +123,88 @@ def surprise(counts: Tensor, p: Tensor) -> float:
     return (cube_root - (1.0 - spread)) / math.sqrt(spread)
 
 
-@check("fork-noise", "sampler", share=0.2)
+#: Uniform noise at its ends: 0 is drawn, 1 is not.
+EXTREMES = (0.0, 1.0 - 2.0**-53)
+
+
+@check("extreme-noise", "sampler", share=0.5)
+def extreme_noise_gives_permitted_tokens(kind: str, component: Any, case: Case) -> None:
+    """Noise of 0 and just below 1 gives permitted tokens of the vocabulary.
+
+    A cumulated distribution ends at 0.9999999, not at 1: the largest noise then falls past the
+    last token, once in millions of draws, and the run stops with an index out of range.
+    """
+    owner = contracts.name_of(component)
+    for noise in EXTREMES:
+
+        def accept(play: Any, what: str, said: Any, step: Any, inputs: Any, u: Any = noise) -> None:
+            try:
+                contracts.check_proposal(owner, said, inputs[0].logits, step.rows)
+            except ContractError as error:
+                raise Broken(
+                    f"at step {step.index} with the noise {u!r}: {error}",
+                    "it searches a cumulated sum whose end is rounded, or takes a forbidden token "
+                    "whose share is 0: scalingar_fw.decoding.sampling.inverse_cdf does neither.",
+                ) from error
+
+        Player(component, kind, world_of(component, case, noise=noise), accept=accept).run()
+
+
+#: Many candidates with many equally likely tokens: two seeds that agree have not been read.
+WIDE = Case(rows=2, cols=2, vocab=512, n=6, seed=1, material=(0,))
+
+
+@check("seed-matters", "sampler", cases=(WIDE,))
+def another_seed_draws_other_tokens(kind: str, component: Any, case: Case) -> None:
+    """Another seed gives other tokens where many are equally likely.
+
+    A sampler that ignores `step.noise` gives the same picture for every seed and every candidate.
+    One that is deterministic by design says so: expected_failures = {"sampler-seed-matters": why}.
+    """
+    one = player(kind, component, case).run()
+    other = player(kind, component, evolve(case, seed=case.seed + 1)).run()
+    if all(
+        torch.equal(a.values["token"], b.values["token"]) for a, b in zip(one, other, strict=True)
+    ):
+        raise Broken(
+            f"seeds {case.seed} and {case.seed + 1} gave the same tokens for {case.n} candidates "
+            f"over {case.total} steps, of {case.vocab} equally likely ones.",
+            "step.noise is not read. If that is the design, declare it: expected_failures = "
+            '{"sampler-seed-matters": "why"}.',
+        )
+
+
+@check("settings-act", "sampler", cases=BATTERY)
+def sampling_settings_act(kind: str, component: Any, case: Case) -> None:
+    """The user's sampling settings act: with top_k = 1, or a temperature of 0, a likeliest token.
+
+    Whoever sets --top-k or --temperature compares methods at that setting. A sampler that passes
+    them over changes the comparison, and the record says otherwise.
+    """
+    plain = evolve(case, temperature=1.0, top_k=0, top_p=1.0, moves=())
+    for greedy in (evolve(plain, top_k=1), evolve(plain, temperature=0.0)):
+
+        def accept(
+            play: Any, what: str, said: Any, step: Any, inputs: Any, now: Case = greedy
+        ) -> None:
+            logits = inputs[0].logits
+            if said.parent is not None:
+                logits = logits[said.parent]
+            chosen = logits.gather(1, said.token[:, None])[:, 0]
+            worse = chosen < logits.amax(-1)
+            if bool(worse.any()):
+                row = int(worse.nonzero()[0, 0])
+                raise Broken(
+                    f"at step {step.index} with top_k={now.top_k} and temperature="
+                    f"{now.temperature:g} row {row} drew token {int(said.token[row])} instead of "
+                    f"{int(logits[row].argmax())}, the likeliest one.",
+                    "draw from scalingar_fw.decoding.sampling.truncate(guided.logits, sampling).",
+                )
+
+        Player(component, kind, world_of(component, greedy), accept=accept).run()
+
+
+@check("fork-noise", "sampler", cases=FORKED)
 def branches_do_not_share_noise(kind: str, component: Any, case: Case) -> None:
     """Branches of a fork never share noise.
 

@@ -8,6 +8,7 @@ candidate, so two plays can be compared whatever the order, the number or the co
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
+from scalingar_fw.decoding import contracts
 from scalingar_fw.decoding.components import (
     Component,
     ConfidenceEstimator,
@@ -34,6 +36,7 @@ from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.decoding.wrapper import Wrapper
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing.cases import Move, Name, World
+from scalingar_fw.testing.catalogue import Broken
 
 
 class Refused(Exception):
@@ -47,6 +50,50 @@ class Out:
     index: int
     names: list[Name]
     values: dict[str, Tensor]
+
+
+#: What `update` (`propose` of a sampler) returns beside the next memory.
+_RETURNS: dict[str, type] = {
+    "confidence": Confidence,
+    "guidance": Tensor,
+    "termination": Verdict,
+    "sampler": Proposal,
+}
+
+
+def check_form(component: Any, kind: str, what: str, out: Any, step: Step) -> None:
+    """A pair of the right type and the next memory, with a number for each row: what every check
+    relies on, so that one mistake of form is one message."""
+    owner, wanted = contracts.name_of(component), _RETURNS[kind]
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise Broken(
+            f"{owner}.{what} returned a {type(out).__name__} at step {step.index}; expected a pair.",
+            f"return ({wanted.__name__}, the next memory): `return ..., state`.",
+        )
+    said = out[0]
+    if not isinstance(said, wanted):
+        raise Broken(
+            f"{owner}.{what} returned a {type(said).__name__} at step {step.index}; expected a "
+            f"{wanted.__name__} and the next memory."
+        )
+    vectors = {"the scale": said} if isinstance(said, Tensor) else {}
+    if isinstance(said, Confidence):
+        vectors = said.recorded()
+    elif isinstance(said, Verdict) and said.terminate is not None:
+        vectors = {"terminate": said.terminate}
+    for name, value in vectors.items():
+        if not isinstance(value, Tensor) or tuple(value.shape) != (len(step.rows),):
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise Broken(
+                f"{owner}: {name} is {shape} at step {step.index}; expected a tensor of the shape "
+                f"({len(step.rows)},), one number for each live row."
+            )
+
+
+def _are_rows(parent: Any, count: int) -> bool:
+    if not isinstance(parent, Tensor) or parent.dim() != 1 or parent.dtype is not torch.int64:
+        return False
+    return len(parent) > 0 and bool(((parent >= 0) & (parent < count)).all())
 
 
 #: Called around each call of the component, with what it reads; see `Player.watch`.
@@ -157,22 +204,21 @@ class Player:
         self.rows = world.start()
         self.next_candidate = (world.case.n,) * len(world.subset)
         self.at = 0
-        self.slot = "confidence" if kind == "estimator" else kind
         context = world.context(self.rows)
         try:
             state = watch(lambda: component.init(context), (context,))
         except ScalingarError as error:
             raise Refused(str(error)) from error
-        self.memories = evolve(remember(Strategy("case"), context), **{self.slot: state})
+        self.memories = evolve(remember(Strategy("case"), context), **{kind: state})
 
     @property
     def state(self) -> Any:
         """The component's memory."""
-        return getattr(self.memories, self.slot)
+        return getattr(self.memories, self.kind)
 
     @state.setter
     def state(self, state: Any) -> None:
-        self.memories = evolve(self.memories, **{self.slot: state})
+        self.memories = evolve(self.memories, **{self.kind: state})
 
     @property
     def strategy(self) -> Strategy:
@@ -181,7 +227,7 @@ class Player:
         Made anew for each step, so that a copied player plays by itself.
         """
         parts: dict[str, Any] = {"confidence": _Given(self.world)}
-        parts[self.slot] = _WATCHED[self.slot](self.component, self._around)
+        parts[self.kind] = _WATCHED[self.kind](self.component, self._around)
         return Strategy("case", **parts)
 
     def _around(
@@ -193,6 +239,7 @@ class Player:
             if step.index == 0:
                 raise Refused(str(error)) from error
             raise
+        check_form(self.component, self.kind, what, out, step)
         if self.accept is not None:
             self.accept(self, what, out[0], step, inputs)
         return out
@@ -200,10 +247,10 @@ class Player:
     def step(self, move: Move | None = None) -> Out:
         """One step; `move` says what becomes of the rows."""
         index, strategy = self.at, self.strategy
-        signals = self.world.signals(self.rows, index, strategy.confidence.distribution)
+        signals = self._signals()
         confidence, scale, memories = observe(strategy, self.memories, signals, self._now())
         self.memories = memories
-        if self.kind == "estimator":
+        if self.kind == "confidence":
             out = self._commit(strategy, signals, confidence, move)
         elif self.kind == "guidance":
             out = Out(index, self.world.names(self.rows), {"scale": scale})
@@ -212,9 +259,14 @@ class Player:
         else:
             out = self._propose(strategy, confidence)
         self.at += 1
-        if move is not None and not (self.kind == "estimator" and move.proposed):
+        if move is not None and not (self.kind == "confidence" and move.proposed):
             self.move(move)
         return out
+
+    def _signals(self) -> Signals:
+        if self.kind == "confidence":
+            return self.world.signals(self.rows, self.at, self.component.distribution)
+        return typing.cast(Signals, None)  # nobody reads them: the case says the confidences
 
     def _now(self) -> Step:
         return self.world.step(self.rows, self.at, self.next_candidate)
@@ -255,6 +307,9 @@ class Player:
         )
         parents = self.rows.candidate_id
         if proposal.parent is not None:
+            if not _are_rows(proposal.parent, len(self.rows)):  # nobody could follow it
+                owner = contracts.name_of(self.component)
+                contracts.check_proposal(owner, proposal, guided.logits, self.rows)
             parents = parents[proposal.parent]
             self._become(proposal.parent)
         values = {"token": proposal.token, "parent": parents}
@@ -264,8 +319,8 @@ class Player:
         names = Children.of(self.rows, parent, self.next_candidate)
         self.rows = Rows.of(names.prompt, names.candidate, self.rows.n_prompts)
         self.next_candidate = names.next_candidate
-        others = evolve(self.memories, **{self.slot: None})
-        self.memories = evolve(take(others, parent), **{self.slot: self.state})
+        others = evolve(self.memories, **{self.kind: None})
+        self.memories = evolve(take(others, parent), **{self.kind: self.state})
 
     def take(self, rows: Tensor) -> None:
         """Keep `rows` (any order or subset; duplicates keep their name)."""
@@ -311,6 +366,8 @@ def difference(whole: Sequence[Out], part: Sequence[Out], *, exact: bool = False
             if key not in one.values or key not in other.values:
                 return f"at step {one.index} {key!r} is recorded in one of them only"
             a, b = one.values[key].index_select(0, index), other.values[key]
+            if torch.equal(a, b):
+                continue
             if a.is_floating_point() and not exact:
                 close = torch.isclose(a, b.to(a.dtype), rtol=1e-5, atol=1e-6, equal_nan=True)
             elif a.is_floating_point():

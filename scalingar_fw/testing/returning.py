@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,19 +14,35 @@ from attrs import evolve
 from scalingar_fw.decoding import contracts
 from scalingar_fw.decoding.components import Promises
 from scalingar_fw.decoding.confidence import Confidence
+from scalingar_fw.decoding.step import RESERVED, sentence
 from scalingar_fw.errors import ContractError
+from scalingar_fw.testing.battery import BATTERY, LARGE
 from scalingar_fw.testing.cases import Case
-from scalingar_fw.testing.catalogue import Broken, check
-from scalingar_fw.testing.play import Player
-from scalingar_fw.testing.stepping import player
+from scalingar_fw.testing.catalogue import Broken, NotHere, check
+from scalingar_fw.testing.play import Refused
+from scalingar_fw.testing.plays import Said, played
 
 CPU = torch.device("cpu")
 
 
-# --- estimators --------------------------------------------------------------------------------
+def _each(component: Any, case: Case, kind: str) -> Iterator[Said]:
+    """Everything that the component returns in a case."""
+    return iter(played(kind, component, case).said)
 
 
-@check("finite", "estimator")
+@contextlib.contextmanager
+def at(said: Said) -> Iterator[None]:
+    """A breach in the block is told with its step."""
+    try:
+        yield
+    except ContractError as error:
+        raise Broken(f"at step {said.step.index} of {said.step.total}: {error}") from error
+
+
+# --- confidence estimators ----------------------------------------------------------------------
+
+
+@check("finite", "confidence")
 def confidence_is_finite_and_in_range(kind: str, component: Any, case: Case) -> None:
     """Confidences are finite and in their declared ranges, whatever the logits.
 
@@ -33,25 +51,21 @@ def confidence_is_finite_and_in_range(kind: str, component: Any, case: Case) -> 
     overflow all happen in real runs.
     """
     owner = contracts.name_of(component)
-    ranges = component.ranges
-
-    def accept(play: Player, what: str, said: Any, step: Any, inputs: Any) -> None:
-        contracts.check_confidence(owner, _as_float32(said), step.rows, ranges, CPU)
-
-    player(kind, component, case, accept=accept).run()
+    for said in _each(component, case, kind):
+        with at(said):
+            value = _as_float32(said.value)
+            contracts.check_confidence(owner, value, said.step.rows, component.ranges, CPU)
 
 
-def _as_float32(confidence: Any) -> Any:
+def _as_float32(confidence: Confidence) -> Confidence:
     """The same numbers; their type is another check's business."""
-    if not isinstance(confidence, Confidence):
-        return confidence
     return Confidence(
         confidence.value.float(),
         {name: value.float() for name, value in confidence.signals.items()},
     )
 
 
-@check("float32", "estimator", "guidance")
+@check("float32", "confidence", "guidance")
 def signals_are_float32(kind: str, component: Any, case: Case) -> None:
     """Signals and scales are float32 on the input's device, one number for each live row.
 
@@ -59,25 +73,15 @@ def signals_are_float32(kind: str, component: Any, case: Case) -> None:
     double ones cost twice the memory and do not exist on every device.
     """
     owner = contracts.name_of(component)
-
-    def accept(play: Player, what: str, said: Any, step: Any, inputs: Any) -> None:
-        if kind == "guidance":
-            _vector_of(owner, "the scale", said, step.rows)
-            return
-        if not isinstance(said, Confidence):
-            raise Broken(f"{owner} returned a {type(said).__name__}: use Confidence.of.")
-        for name, value in said.recorded().items():
-            _vector_of(owner, name, value, step.rows)
-
-    player(kind, component, case, accept=accept).run()
-
-
-def _vector_of(owner: str, name: str, value: Any, rows: Any) -> None:
-    if not isinstance(value, torch.Tensor) or tuple(value.shape) != (len(rows),):
-        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-        raise Broken(f"{owner}: {name} is {shape}; it must be a tensor ({len(rows)},).")
-    if value.dtype is not torch.float32 or value.device.type != CPU.type:
-        raise Broken(f"{owner}: {name} is {value.dtype} on {value.device}, not float32 on {CPU}.")
+    for said in _each(component, case, kind):
+        values = {"the scale": said.value} if kind == "guidance" else said.value.recorded()
+        for name, value in values.items():
+            if value.dtype is not torch.float32 or value.device.type != CPU.type:
+                raise Broken(
+                    f"at step {said.step.index}, {owner}: {name} is {value.dtype} on "
+                    f"{value.device}; expected float32 on {CPU}.",
+                    "arithmetic with float64 numbers or half-precision tensors: end with .float().",
+                )
 
 
 # --- guidance ----------------------------------------------------------------------------------
@@ -92,23 +96,25 @@ def scale_is_finite_and_bounded(kind: str, component: Any, case: Case) -> None:
     """
     owner = contracts.name_of(component)
     bounds = component.bounds(case.sampling)
-
-    def accept(play: Player, what: str, said: Any, step: Any, inputs: Any) -> None:
-        if isinstance(said, torch.Tensor):
-            contracts.check_scale(owner, said.float(), step.rows, bounds, CPU)
-
-    player(kind, component, case, accept=accept).run()
+    for said in _each(component, case, kind):
+        with at(said):
+            contracts.check_scale(owner, said.value.float(), said.step.rows, bounds, CPU)
 
 
 # --- termination -------------------------------------------------------------------------------
 
 
-def _verdicts(kind: str, component: Any, case: Case, accept: Any) -> None:
-    def every(play: Player, what: str, said: Any, step: Any, inputs: Any) -> None:
-        if step.index + 1 < step.total:  # at the last step every image is complete
-            accept(said, step)
-
-    player(kind, component, case, accept=every).run()
+def _survivors(component: Any, case: Case, kind: str, promised: Promises) -> None:
+    """Hold every verdict that is acted on to `promised`."""
+    owner = contracts.name_of(component)
+    for said in _each(component, case, kind):
+        if said.step.index + 1 == said.step.total:  # at the last step every image is complete
+            continue
+        ended = said.value.terminate
+        if promised.survivors != 1 and ended is not None and _empties(ended, said.step.rows):
+            continue  # what `keeps-one` is for
+        with at(said):
+            contracts.check_survivors(owner, ended, said.step.rows, said.step.index, promised)
 
 
 @check("keeps-one", "termination")
@@ -117,15 +123,7 @@ def no_prompt_is_emptied(kind: str, component: Any, case: Case) -> None:
 
     A prompt without candidates has no picture, and the run stops after most of its cost is spent.
     """
-    owner = contracts.name_of(component)
-    _verdicts(
-        kind,
-        component,
-        case,
-        lambda said, step: contracts.check_survivors(
-            owner, said.terminate, step.rows, step.index, Promises()
-        ),
-    )
+    _survivors(component, case, kind, Promises())
 
 
 @check("warmup", "termination")
@@ -135,20 +133,8 @@ def warmup_is_kept(kind: str, component: Any, case: Case) -> None:
     The first tokens say little about a picture; pruning on them is pruning by chance. Policies
     state their warm-up in `promises`, where users and tools read it.
     """
-    owner = contracts.name_of(component)
     quiet = component.promises(case.total).warmup
-    _verdicts(
-        kind,
-        component,
-        case,
-        lambda said, step: (
-            contracts.check_survivors(
-                owner, said.terminate, step.rows, step.index, Promises(warmup=quiet, survivors=0)
-            )
-            if said.terminate is None or not _empties(said.terminate, step.rows)
-            else None
-        ),
-    )
+    _survivors(component, case, kind, Promises(warmup=quiet, survivors=0))
 
 
 @check("survivors", "termination")
@@ -158,18 +144,9 @@ def survivors_are_kept(kind: str, component: Any, case: Case) -> None:
     A selector with one candidate left has nothing to select from: the minimum is what keeps
     best-of-n alive behind a pruning policy.
     """
-    owner = contracts.name_of(component)
-    promised = Promises(survivors=component.promises(case.total).survivors)
-    _verdicts(
-        kind,
-        component,
-        case,
-        lambda said, step: (
-            contracts.check_survivors(owner, said.terminate, step.rows, step.index, promised)
-            if said.terminate is None or not _empties(said.terminate, step.rows)
-            else None
-        ),
-    )
+    promised = component.promises(case.total).survivors
+    if promised != 1:
+        _survivors(component, case, kind, Promises(survivors=promised))
 
 
 def _empties(terminate: Any, rows: Any) -> bool:
@@ -193,8 +170,8 @@ def promised_budget_is_kept(kind: str, component: Any, case: Case) -> None:
     assert cap is not None
     # Rows may leave by other hands as well; forks would be the sampler's cost, not the policy's.
     moves = tuple(evolve(m, rows=tuple(dict.fromkeys(m.rows))) for m in case.moves)
-    play = player(kind, component, evolve(case, moves=moves))
-    spent = Counter(prompt for out in play.run() for prompt, _ in out.names)
+    outs = played(kind, component, evolve(case, moves=moves)).outs
+    spent = Counter(prompt for out in outs for prompt, _ in out.names)
     for prompt, tokens in spent.items():
         if tokens > cap:
             raise Broken(
@@ -211,14 +188,48 @@ def nobody_is_revived(kind: str, component: Any, case: Case) -> None:
     (those of the start, say) ends the wrong candidates from the first pruning on.
     """
     owner = contracts.name_of(component)
-    player(
-        kind,
-        component,
-        case,
-        accept=lambda play, what, said, step, inputs: contracts.check_verdict(
-            owner, said, step.rows, CPU
-        ),
-    ).run()
+    for said in _each(component, case, kind):
+        with at(said):
+            contracts.check_verdict(owner, said.value, said.step.rows, CPU)
+
+
+@check("sentences", "termination")
+def reasons_are_sentences(kind: str, component: Any, case: Case) -> None:
+    """Every reason is a sentence whose fields are recorded at its step.
+
+    It is what users read under a picture that was ended. An unknown field stops the run at the
+    first candidate that is ended, hours later perhaps.
+    """
+    owner = contracts.name_of(component)
+    for said in _each(component, case, kind):
+        verdict = said.value
+        known: dict[str, Any] = {**dict.fromkeys(RESERVED, 0.5), "step": said.step.index}
+        known |= dict.fromkeys([*said.inputs[0].recorded(), *verdict.trace], 0.5)
+        for part in (verdict, *verdict.exceptions):
+            if part.terminate is not None and bool(part.terminate.any()):
+                with at(said):
+                    sentence(owner, part.reason, known)
+
+
+@check("acts", "termination", cases=(BATTERY[0],))
+def somebody_is_ended(kind: str, component: Any, case: Case) -> None:
+    """It ends somebody: the cases below show something about a policy that acts.
+
+    A policy that never ends anybody passes every check, whatever it does when it will. With its
+    thresholds set for small images and many candidates (`--set`) the checks see it act.
+    """
+    tried = (*BATTERY, *LARGE)
+    for one in tried:
+        try:
+            outs = played(kind, component, one).outs
+        except Refused:
+            continue
+        if any(bool(out.values["ended"].any()) for out in outs[:-1]):
+            return
+    raise NotHere(
+        f"never acted: it ended nobody in {len(tried)} cases of up to {LARGE[0].total} steps and "
+        f"{LARGE[0].n} candidates, so nothing was seen of what it ends; --set may make it act"
+    )
 
 
 # --- samplers ----------------------------------------------------------------------------------
@@ -232,11 +243,9 @@ def tokens_are_permitted(kind: str, component: Any, case: Case) -> None:
     parent that has ended stands for a history that no longer exists.
     """
     owner = contracts.name_of(component)
-
-    def accept(play: Player, what: str, said: Any, step: Any, inputs: Any) -> None:
-        contracts.check_proposal(owner, said, inputs[0].logits, step.rows)
-
-    player(kind, component, case, accept=accept).run()
+    for said in _each(component, case, kind):
+        with at(said):
+            contracts.check_proposal(owner, said.value, said.inputs[0].logits, said.step.rows)
 
 
-__all__ = ["ContractError"]
+__all__ = ["ContractError", "at"]

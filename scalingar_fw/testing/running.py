@@ -1,4 +1,4 @@
-"""Runs checks: Hypothesis looks for a case that breaks one, and shrinks it."""
+"""Runs the checks of a component, and says what became of each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from scalingar_fw.decoding.components import Component
 from scalingar_fw.errors import ScalingarError, unknown_name
@@ -21,24 +20,31 @@ from scalingar_fw.testing.catalogue import (
     Broken,
     Check,
     NotHere,
-    capability_of,
     checks_of,
-    fresh,
+    current_name,
+    kind_of_object,
 )
+from scalingar_fw.testing.causes import Session, place_of
 from scalingar_fw.testing.play import Refused
+from scalingar_fw.testing.searching import Found, attempt, say, search
 
 #: Where counter-examples are written.
 FOLDER = Path(".scalingar/counterexamples")
 EXAMPLES = 50
-#: Cases in a row that show nothing about a contract, after which it does not apply.
-ENOUGH = 15
 
 PASSED, FAILED, SKIPPED, EXPECTED = "passed", "failed", "skipped", "expected-failure"
+#: Failed as well, for a reason that another check tells.
+ECHO = "same-cause"
 
 
 @frozen
 class Outcome:
-    """What became of one check; plain data for tables and JSON."""
+    """What became of one check; plain data for tables and JSON.
+
+    `message`: step, candidate, what came and what was expected. `hint`: the likely cause and its
+    remedy. `why`: the contract's reason. `place`: file and line of the component. `documented`:
+    where the documentation says it. `cause`: the id of the failure that this one is an echo of.
+    """
 
     id: str
     title: str
@@ -46,15 +52,41 @@ class Outcome:
     message: str = ""
     counter_example: str | None = None
     examples: int = 0
+    hint: str = ""
+    why: str = ""
+    place: str = ""
+    documented: str = ""
+    cause: str | None = None
 
     @property
     def ok(self) -> bool:
         return self.status != FAILED
 
+    @property
+    def untried(self) -> bool:
+        """Whether it was skipped because nothing runs at all."""
+        return self.status == SKIPPED and self.cause is not None
+
+    def sentences(self) -> list[str]:
+        """A failure in the order in which one reads it: the likely cause first."""
+        lines = [f"Likely cause: {self.hint}"] if self.hint else []
+        lines.append(self.message)
+        if self.place:
+            lines.append(f"At {self.place}")
+        lines.append(f"The contract: {self.title} {self.why}".rstrip())
+        if self.documented:
+            lines.append(f"See {self.documented}")
+        if self.counter_example:
+            lines.append(f"Counter-example: {self.counter_example}")
+        return lines
+
 
 @frozen
 class Bound:
-    """A check of one component: call it in a test, or `run()` it for an `Outcome`."""
+    """A check of one component: call it in a test, or `run()` it for an `Outcome`.
+
+    `floor`: how many cases of the battery it tries before it looks for others (None: all).
+    """
 
     check: Check
     component: Any = field(repr=False)
@@ -62,6 +94,8 @@ class Bound:
     expected: str | None = None
     folder: Path = FOLDER
     label: str = ""
+    floor: int | None = None
+    session: Session = field(factory=Session, repr=False)
 
     @property
     def id(self) -> str:
@@ -75,33 +109,74 @@ class Bound:
         return self.id
 
     def __call__(self) -> None:
-        """Raise `AssertionError` for a broken contract; skip or xfail where that is the result."""
+        """Raise `AssertionError` for a broken contract; xfail for one that is broken by design, or
+        for the reason that another check tells."""
         outcome = self.run()
         if outcome.status == FAILED:
-            raise Broken(_sentence(self.check, outcome))
-        if outcome.status in (SKIPPED, EXPECTED):
+            raise Broken("\n".join([outcome.id, *outcome.sentences()]))
+        if outcome.status in (EXPECTED, ECHO):
             import pytest
 
-            if outcome.status == SKIPPED:
-                # A contract that says nothing about a component is no gap in its tests.
-                return
             pytest.xfail(outcome.message)
+        # A contract that says nothing about a component is no gap in its tests.
 
     def run(self) -> Outcome:
-        """Look for a counter-example."""
-        found = _search(self)
-        path = None
-        if found.status == FAILED and found.case is not None and self.expected is None:
-            path = self._write(found)
-        status, message = found.status, found.message
-        if self.expected is not None and status == FAILED:
-            status, message = EXPECTED, f"{self.expected} ({message})"
-        elif self.expected is not None and status == PASSED:
-            status = FAILED
-            message = f"declared as an expected failure ({self.expected}), but it passes"
-        return Outcome(self.id, self.check.title, status, message, path, found.examples)
+        """Look for a counter-example, unless it is known that nothing runs at all."""
+        smoke = self._smoke()
+        if smoke is not None:
+            return smoke
+        found = search(self.check, self.component, self.examples, self.floor, self.session.plays)
+        return self._outcome(found)
 
-    def _write(self, found: _Found) -> str:
+    def _smoke(self) -> Outcome | None:
+        """The plain run's failure, told by whichever check comes first; None where it runs."""
+        session, check = self.session, CATALOGUE[f"{self.check.kind}-runs"]
+        if not session.tried:
+            session.tried = True
+            session.broken = search(check, self.component, 0, None, session.plays)
+        if self.check is not check and session.broken.error is None:
+            return None
+        if session.broken.error is not None and session.told:
+            message = f"not tried: {self.label}{check.id} says why it does not run"
+            cause = f"{self.label}{check.id}"
+            return Outcome(self.id, self.check.title, SKIPPED, message, cause=cause)
+        session.told = True
+        expected = self.expected if self.check is check else None
+        smoke = evolve(self, check=check, expected=expected)
+        return smoke._outcome(session.broken, identity=self.id)
+
+    def _outcome(self, found: Found, identity: str | None = None) -> Outcome:
+        check, title = self.check, self.check.title
+        identity = self.id if identity is None else identity
+        if found.error is None:
+            status = SKIPPED if found.skipped else PASSED
+            if self.expected is not None and status == PASSED:
+                said = f"declared as an expected failure ({self.expected}), but it passes"
+                return Outcome(identity, title, FAILED, said, examples=found.examples)
+            return Outcome(identity, title, status, found.skipped, examples=found.examples)
+        said = say(found.error)
+        if self.expected is not None:
+            message = f"{self.expected} ({said})"
+            return Outcome(identity, title, EXPECTED, message, examples=found.examples)
+        cause = self.session.cause_of(check, found.error, said)
+        if cause is not None and cause != identity:
+            message = f"fails as well, probably for the same reason as {cause}"
+            return Outcome(identity, title, ECHO, message, examples=found.examples, cause=cause)
+        self.session.note(check, identity, found.error, said)
+        return Outcome(
+            identity,
+            title,
+            FAILED,
+            said,
+            self._write(found, said),
+            found.examples,
+            hint=getattr(found.error, "hint", ""),
+            why=check.why,
+            place=place_of(found.error, self.component),
+            documented=check.documented,
+        )
+
+    def _write(self, found: Found, message: str) -> str:
         assert found.case is not None
         name = type(self.component).__name__
         path = self.folder / f"{name}-{self.id}.json"
@@ -110,7 +185,7 @@ class Bound:
             "title": self.check.title,
             "component": f"{type(self.component).__module__}:{type(self.component).__qualname__}",
             "settings": repr(self.component),
-            "message": found.message,
+            "message": message,
             "case": found.case.to_data(),
         }
         try:
@@ -122,92 +197,6 @@ class Bound:
         return str(path)
 
 
-@frozen
-class _Found:
-    status: str
-    message: str = ""
-    case: Case | None = None
-    examples: int = 0
-
-
-def _sentence(check: Check, outcome: Outcome) -> str:
-    where = f"\nCounter-example: {outcome.counter_example}" if outcome.counter_example else ""
-    return f"{outcome.id}: {check.title}\n{outcome.message}\nWhy it matters: {check.why}{where}"
-
-
-def say(error: BaseException) -> str:
-    """An error as a message: contracts speak for themselves, crashes name their type."""
-    if isinstance(error, (Broken, ScalingarError)) or type(error).__name__ == "ContractError":
-        return str(error)
-    return f"{type(error).__name__}: {error}"
-
-
-def _search(bound: Bound) -> _Found:
-    reason = bound.check.applies(bound.component)
-    if reason is not None:
-        return _Found(SKIPPED, reason)
-    import hypothesis
-    from hypothesis import HealthCheck, Phase
-
-    from scalingar_fw.testing.generators import cases
-
-    failures: list[tuple[Case, Exception]] = []
-    skipped: list[str] = []
-    counted = 0
-
-    def probe(case: Case) -> None:
-        nonlocal counted
-        if counted == 0 and len(skipped) >= ENOUGH:
-            return  # nothing here for this check, and more of the same would not change that
-        try:
-            attempt(bound.check, bound.component, case)
-        except (Refused, NotHere) as error:
-            skipped.append(str(error))
-            hypothesis.reject()
-        except Exception as error:
-            failures.append((case, error))
-            raise
-        counted += 1
-
-    settings = hypothesis.settings(
-        max_examples=max(1, round(bound.examples * bound.check.share)),
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-        print_blob=False,
-    )
-    test = settings(hypothesis.given(cases())(probe))
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="hypothesis")
-            test()
-    except hypothesis.errors.Unsatisfiable:
-        pass
-    except Exception:
-        if not failures:  # a mistake of the kit itself
-            raise
-    if failures:
-        # The last failing case is the shrunk one: Hypothesis ends by repeating it.
-        case, error = failures[-1]
-        return _Found(FAILED, say(error), case, counted)
-    if counted == 0:
-        why = next((s for s in reversed(skipped) if s), "no case shows anything about it")
-        return _Found(SKIPPED, why)
-    return _Found(PASSED, "", None, counted)
-
-
-def attempt(check: Check, component: Any, case: Case) -> None:
-    """One case of one check, under the loop's conditions; raises where it breaks.
-
-    On a copy: a component that remembers earlier cases would fail for what is not in this one.
-    """
-    with torch.inference_mode():
-        check.run(fresh(component), case)
-
-
 def checks_for(
     component: Any,
     *,
@@ -216,60 +205,67 @@ def checks_for(
     folder: str | Path = FOLDER,
     only: Sequence[str] = (),
     parts: bool = True,
+    floor: int | None = None,
 ) -> list[Bound]:
     """The checks that apply to a component, ready to be parametrised:
 
-        @pytest.mark.parametrize("check", checks_for(MyEstimator()), ids=str)
+        @pytest.mark.parametrize("check", checks_for(MyConfidence()), ids=str)
         def test_contract(check):
             check()
 
     Args:
-        component: an estimator, guidance schedule, termination policy, sampler, selector, reward
-            or strategy (with its parts, unless `parts` is False).
+        component: a confidence estimator, guidance schedule, termination policy, sampler, selector,
+            reward, strategy (with its parts, unless `parts` is False) or observer.
         expected_failures: reasons by check id, for contracts that it breaks by design; added to
             those that its class declares as `expected_failures`. One that passes is a failure.
-        examples: how many cases each check tries.
+        examples: how many cases each check looks for, beyond the battery that each always tries.
         folder: where counter-examples are written.
         only: check ids; all where empty.
+        floor: how many cases of the battery are tried (None: all), for suites that check many
+            variants of one component.
     """
     need_hypothesis()
     load_catalogue()
-    capability = capability_of(component)
+    kind = kind_of_object(component)
     if isinstance(component, type):
         raise ScalingarError(
             f"{component.__name__} is a class: give an object, {component.__name__}()."
         )
-    if capability is None:
+    if kind is None:
         raise ScalingarError(
-            f"{component!r} is nothing that can be checked: give an estimator, guidance schedule, "
-            "termination policy, sampler, selector, reward or strategy."
+            f"{component!r} is nothing that can be checked: give a confidence estimator, guidance "
+            "schedule, termination policy, sampler, selector, reward, strategy or observer."
         )
-    given = dict(expected_failures or {})
-    bound = _bound(component, "", given, examples, folder)
-    if capability == "strategy" and parts:
+    given = {current_name(name): why for name, why in (expected_failures or {}).items()}
+    options: dict[str, Any] = {"examples": examples, "folder": Path(folder), "floor": floor}
+    below: list[Bound] = []
+    if kind == "strategy" and parts:  # parts first: what breaks one of them breaks the whole
         for name, part in component.parts.items():
-            bound += _bound(part, f"{name}.", given, examples, folder)
+            below += _bound(part, f"{name}.", given, Session(), options)
+    above = list({id(b.session): b.session for b in below}.values())
+    bound = below + _bound(component, "", given, Session(above=above), options)
     known = [b.id for b in bound]
-    for name in (*given, *only):
+    wanted = [current_name(name) for name in only]
+    for name in (*given, *wanted):
         if name not in known:
             raise unknown_name("check", name, known)
-    return [b for b in bound if not only or b.id in only]
+    return [b for b in bound if not wanted or b.id in wanted]
 
 
 def _bound(
-    component: Any, label: str, given: Mapping[str, str], examples: int, folder: str | Path
+    component: Any, label: str, given: Mapping[str, str], session: Session, options: dict[str, Any]
 ) -> list[Bound]:
     declared: Mapping[str, str] = {}
     if isinstance(component, Component):
-        declared = component.expected_failures
+        declared = {current_name(k): why for k, why in component.expected_failures.items()}
     return [
         Bound(
             check=check,
             component=component,
-            examples=examples,
             expected=given.get(label + check.id, declared.get(check.id)),
-            folder=Path(folder),
             label=label,
+            session=session,
+            **options,
         )
         for check in checks_of(component)
     ]
@@ -285,7 +281,7 @@ def replay(component: Any, path: str | Path) -> Outcome:
     load_catalogue()
     try:
         data = read_json(Path(path))
-        check, case = CATALOGUE[data["check"]], Case.from_data(data["case"])
+        check, case = CATALOGUE[current_name(data["check"])], Case.from_data(data["case"])
     except (ValueError, KeyError, TypeError) as error:
         raise ScalingarError(f"{path} is no counter-example of this kit: {error!r}.") from error
     try:
@@ -293,15 +289,36 @@ def replay(component: Any, path: str | Path) -> Outcome:
     except (Refused, NotHere) as error:
         return Outcome(check.id, check.title, SKIPPED, str(error))
     except Exception as error:
-        return Outcome(check.id, check.title, FAILED, say(error), str(path), 1)
+        return Outcome(
+            check.id,
+            check.title,
+            FAILED,
+            say(error),
+            str(path),
+            1,
+            hint=getattr(error, "hint", ""),
+            why=check.why,
+            place=place_of(error, component),
+            documented=check.documented,
+        )
     return Outcome(check.id, check.title, PASSED, examples=1)
 
 
 def load_catalogue() -> None:
     """Import every module that registers checks."""
-    from scalingar_fw.testing import choosing, devices, drawing, returning, stepping, whole
+    from scalingar_fw.testing import (
+        choosing,
+        devices,
+        drawing,
+        fresh,
+        returning,
+        scale,
+        stepping,
+        watching,
+        whole,
+    )
 
-    assert all((choosing, devices, drawing, returning, stepping, whole))
+    assert all((choosing, devices, drawing, fresh, returning, scale, stepping, watching, whole))
 
 
 def need_hypothesis() -> None:

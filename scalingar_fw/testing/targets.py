@@ -17,7 +17,7 @@ from scalingar_fw.config.settings import override
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.registry import Registry, import_path
-from scalingar_fw.testing.catalogue import capability_of
+from scalingar_fw.testing.catalogue import kind_of_object
 from scalingar_fw.trust import allow
 
 KINDS = (
@@ -57,7 +57,7 @@ def resolve(
 def _modules_of(component: Any) -> set[str]:
     """The modules of a component's class and of the classes of its parts, however deep."""
     if not attrs.has(type(component)):  # a setting, whose class nobody named
-        return {type(component).__module__} if capability_of(component) is not None else set()
+        return {type(component).__module__} if kind_of_object(component) is not None else set()
     parts = (getattr(component, name, None) for name in attrs.fields_dict(type(component)))
     return {type(component).__module__}.union(*map(_modules_of, parts))
 
@@ -92,7 +92,7 @@ def _loads(found: Any) -> bool:
         takes = inspect.signature(found).parameters
     except (TypeError, ValueError):
         return False
-    return "device" in takes and capability_of(found) is None
+    return "device" in takes and kind_of_object(found) is None
 
 
 def _model(name: str, load: Any, settings: Mapping[str, Any]) -> Any:
@@ -150,7 +150,7 @@ def _from_file(path: Path, attribute: str) -> Any:
 
 
 def _made(target: str, found: Any) -> Any:
-    if isinstance(found, type) or (callable(found) and capability_of(found) is None):
+    if isinstance(found, type) or (callable(found) and kind_of_object(found) is None):
         try:
             return found()
         except TypeError as error:
@@ -175,6 +175,4 @@ def with_settings(component: Any, settings: Mapping[str, Any], registry: Registr
             inner[name] = dict(below) if isinstance(below, Mapping) else {"name": below}
             inner = inner[name]
         inner[last] = settings[key]
-    capability = str(capability_of(component))
-    kind = "confidence" if capability == "estimator" else capability
-    return build(kind, fields, registry, component)
+    return build(str(kind_of_object(component)), fields, registry, component)

@@ -18,10 +18,12 @@ from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory
 from scalingar_fw.decoding.timing import Clock
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.hooks import make_hooks
+from scalingar_fw.testing.battery import SMOKE
 from scalingar_fw.testing.cases import PROMPTS, Case
 from scalingar_fw.testing.catalogue import Broken, NotHere, check, fresh, scope_of
 from scalingar_fw.testing.play import Refused
 from scalingar_fw.testing.reference import ReferenceModel
+from scalingar_fw.testing.stepping import check_frozen
 
 SIDE = 48
 
@@ -93,6 +95,18 @@ def _compare(one: Decoded, other: Decoded, places: Any, sentence: str) -> None:
             where = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(b))
             who = a[where][0] if where < len(a) else "?"
             raise Broken(f"{sentence}: prompt {here} differs, first at candidate {who}.")
+
+
+@check("runs", "strategy", cases=(SMOKE,))
+def it_runs(kind: str, component: Any, case: Case) -> None:
+    """It decodes two prompts without an error.
+
+    Everything else is checked on top of this, so what fails here is told once, and the other
+    checks are not tried.
+    """
+    for part in component.parts.values():
+        check_frozen(part)
+    run(component, case)
 
 
 @check("answer", "strategy")

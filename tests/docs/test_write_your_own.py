@@ -14,7 +14,7 @@ import pytest
 PAGES = Path(__file__).parents[2] / "docs" / "write"
 #: Each kind of part has a page; a model has fourteen members to show.
 LINES = {
-    "benchmark": 30, "estimator": 30, "guidance": 30, "model": 36, "observer": 30,
+    "benchmark": 30, "confidence": 30, "guidance": 30, "model": 36, "observer": 30,
     "reward": 30, "sampler": 30, "selector": 30, "strategy": 30, "termination": 30,
 }  # fmt: skip
 ALLOWED = {"scalingar_fw", "scalingar_fw.testing", "attrs", "numpy", "torch", "math", "json", "sys"}

@@ -24,8 +24,8 @@ def run(*words: str) -> Result:
 def test_a_registered_name_passes() -> None:
     result = run("entropy", "--kind", "confidence", "--examples", "3")
     assert result.exit_code == 0, result.output
-    assert "estimator-finite" in result.output
-    assert "15 passed" in result.output
+    assert "confidence-finite" in result.output
+    assert "22 passed" in result.output
 
 
 def test_a_broken_component_in_a_file_exits_with_1_and_names_the_counter_example(
@@ -35,7 +35,7 @@ def test_a_broken_component_in_a_file_exits_with_1_and_names_the_counter_example
     result = run(*words, "--json")
     assert result.exit_code == 1
     document = json.loads(result.output)
-    assert (document["capability"], document["ok"]) == ("termination", False)
+    assert (document["kind"], document["ok"]) == ("termination", False)
     [found] = document["checks"]
     assert found["status"] == "failed"
     assert "ended the last live candidate of prompt 0" in found["message"]
@@ -46,7 +46,7 @@ def test_a_broken_component_in_a_file_exits_with_1_and_names_the_counter_example
 
 
 def test_a_file_that_was_named_may_be_named_by_its_configuration() -> None:
-    result = run(f"{MUTANTS}:Mean", "--only", "estimator-round-trip", "--json")
+    result = run(f"{MUTANTS}:Mean", "--only", "confidence-round-trip", "--json")
     assert result.exit_code == 0, result.output
     [found] = json.loads(result.output)["checks"]
     assert found["status"] == "passed"
@@ -71,7 +71,7 @@ def test_what_a_named_thing_is_made_of_is_named_with_it_and_nothing_else_is(
     with only_named():
         whole = resolve(f"{tmp_path / 'a_whole.py'}:whole", default_registry())
         names = allowed()
-        [found] = check_component(whole, only=["confidence.estimator-round-trip"], examples=3)
+        [found] = check_component(whole, only=["confidence.confidence-round-trip"], examples=3)
     assert type(whole.confidence).__name__ == "Part"
     assert names is not None and "a_part_elsewhere" in names and "builtins" not in names
     assert found.status == "passed", found.message
@@ -116,15 +116,15 @@ def test_the_markdown_table_has_a_badge() -> None:
     result = run("first", "--examples", "2", "--markdown")
     assert result.exit_code == 0, result.output
     first, *_, last = result.output.strip().splitlines()
-    assert first.startswith("![contracts kept: 6 of 6](https://img.shields.io/badge/")
-    assert first.endswith("-6%2F6-brightgreen)")
+    assert first.startswith("![contracts kept: 11 of 11](https://img.shields.io/badge/")
+    assert first.endswith("-11%2F11-brightgreen)")
     assert last.startswith("| ✓ | `selector-")
 
 
 def test_a_model_is_checked_as_an_adapter() -> None:
     result = run("scalingar_fw.testing:ReferenceModel", "--json")
     document = json.loads(result.output)
-    assert document["capability"] == "model"
+    assert document["kind"] == "model"
     assert "cached-equals-uncached" in [c["id"] for c in document["checks"]]
 
 

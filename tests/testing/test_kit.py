@@ -29,7 +29,7 @@ from scalingar_fw.testing.drawing import surprise
 class Noisy(ConfidenceEstimator):
     """Breaks one contract by design and says so."""
 
-    expected_failures = {"estimator-global-randomness": "dropout is the point here"}
+    expected_failures = {"confidence-global-randomness": "dropout is the point here"}
 
     def update(self, state: Any, signals: Any, step: Any) -> Any:
         torch.rand(1)
@@ -41,27 +41,28 @@ def test_every_check_is_a_sentence_with_a_reason() -> None:
     for one in CATALOGUE.values():
         assert one.title.endswith(".") and len(one.title) < 120, one.id
         assert len(one.why) > 40, one.id
-        assert one.id.startswith(one.capability + "-")
+        assert one.id.startswith(one.kind + "-")
 
 
-def test_the_catalogue_covers_every_capability() -> None:
+def test_the_catalogue_covers_every_kind() -> None:
     checks_for(NoConfidence())
     found: dict[str, int] = {}
     for one in CATALOGUE.values():
-        found[one.capability] = found.get(one.capability, 0) + 1
+        found[one.kind] = found.get(one.kind, 0) + 1
     assert found == {
-        "estimator": 15,
-        "guidance": 15,
-        "termination": 18,
-        "sampler": 16,
-        "selector": 6,
-        "reward": 6,
-        "strategy": 10,
+        "confidence": 22,
+        "guidance": 21,
+        "termination": 27,
+        "sampler": 26,
+        "selector": 11,
+        "reward": 11,
+        "strategy": 11,
+        "observer": 5,
     }
 
 
 def test_a_declared_failure_is_expected_and_carries_its_reason(tmp_path: Path) -> None:
-    name = "estimator-global-randomness"
+    name = "confidence-global-randomness"
     [outcome] = check_component(Noisy(), only=[name], folder=tmp_path)
     assert outcome.status == "expected-failure"
     assert outcome.ok
@@ -95,8 +96,8 @@ def test_what_can_not_be_checked_is_refused_in_words() -> None:
         checks_for(NoConfidence)
     with pytest.raises(ScalingarError, match="is nothing that can be checked"):
         checks_for(3)
-    with pytest.raises(ScalingarError, match="Did you mean 'estimator-finite'"):
-        checks_for(NoConfidence(), only=["estimator-finit"])
+    with pytest.raises(ScalingarError, match="Did you mean 'confidence-finite'"):
+        checks_for(NoConfidence(), only=["confidence-finit"])
 
 
 def test_a_bound_check_raises_in_a_test_with_everything_one_needs(tmp_path: Path) -> None:
@@ -105,12 +106,17 @@ def test_a_bound_check_raises_in_a_test_with_everything_one_needs(tmp_path: Path
         def update(self, state: Any, signals: Any, step: Any) -> Any:
             return Confidence.of(signals.margin * float("nan")), state
 
-    [bound] = checks_for(Bad(), only=["estimator-finite"], folder=tmp_path)
+    [bound] = checks_for(Bad(), only=["confidence-finite"], folder=tmp_path)
     with pytest.raises(AssertionError) as caught:
         bound()
     message = str(caught.value)
     assert "must be finite" in message
-    assert "Why it matters:" in message
+    assert "The contract: Confidences are finite" in message
+    assert "One NaN makes every comparison false" in message
+    assert f"At {Path(__file__).name}" in message.replace(
+        str(Path(__file__).parent) + "/", ""
+    ).replace("tests/testing/", "")
+    assert "See docs/write/confidence.md#the-contract" in message
     path = Path(message.rsplit("Counter-example: ", 1)[1])
     case = Case.from_data(json.loads(path.read_text())["case"])
     assert (case.n, case.prompts, case.material, case.moves) == (1, 1, (0,), ()), "shrunk"

@@ -41,7 +41,7 @@ def test_there_are_mutants_of_every_capability_and_for_every_check_that_can_fail
     caught = {check for _, check in mutants.MUTANTS}
     assert len(mutants.MUTANTS) >= 20
     assert {c.split("-")[0] for c in caught} == {
-        "estimator",
+        "confidence",
         "guidance",
         "termination",
         "sampler",

@@ -12,6 +12,7 @@ pruning narrows the search and saves tokens.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -153,12 +154,20 @@ _BRANCHING = (
     "may be kept, which loses nothing"
 )
 
+#: What a search does by design (scalingar_fw/testing).
+_A_SEARCH = {
+    "sampler-seed-matters": "a search draws nothing: it is the same for every seed",
+    "sampler-settings-act": "a search keeps several continuations; temperature, top-k and top-p "
+    "are settings of drawing",
+}
+
 
 @frozen
 class BeamSampler(Sampler[Beams]):
     """Beam search; the run's temperature, top-k and top-p do not apply."""
 
     scope: ClassVar[Scope] = "cohort"
+    expected_failures: ClassVar[Mapping[str, str]] = _A_SEARCH
 
     width: int | None = param(None, _WIDTH, ge=1, kind=int)
     branching: int | None = param(None, _BRANCHING, ge=1, kind=int)
@@ -185,6 +194,7 @@ class DiverseBeamSampler(Sampler[Beams]):
     """
 
     scope: ClassVar[Scope] = "cohort"
+    expected_failures: ClassVar[Mapping[str, str]] = _A_SEARCH
 
     groups: int = param(
         4, "groups of beams, equally wide but for the rest", source="arXiv 1610.02424", ge=1

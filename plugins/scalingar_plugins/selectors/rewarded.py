@@ -86,7 +86,7 @@ class WeightDraw(Selector):
 
     @property
     def requires(self) -> Mapping[str, str]:
-        return {"log_weight": "--set sampler=smc", "gain": "--set sampler=smc"}
+        return dict.fromkeys(("log_weight", "gain", f"{POTENTIAL}*"), "--set sampler=smc")
 
     def select(self, pool: Pool) -> int:
         return draw(np.array([_final_log_weight(t) for t in pool.candidates]), pool)
