@@ -1,43 +1,35 @@
 """Emu3 through transformers: one vocabulary for words and image tokens, and forced tokens.
 
 After the prompt "<image start>H*W<image token>" come H rows of W image tokens, each closed by an
-end-of-line token. The loop never sees that token: `step` feeds it after the last token of a row,
-and `calls` counts it. The tail (end of frame, of image, of sequence) depends on nothing and
-nothing depends on it, so it is not fed at all.
+end-of-line token; see `shared_vocabulary`, which feeds it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from attrs import field, frozen
-from torch import Tensor, nn
+from torch import Tensor
 
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Grid, Logits
+from scalingar_fw.decoding.state import Grid
 from scalingar_fw.errors import ScalingarError
-from scalingar_plugins.models.branches import split_branches
-from scalingar_plugins.models.checkpoints import fingerprint
 from scalingar_plugins.models.hf import (
-    PaddedIds,
     Trunk,
-    TrunkCache,
     load_pretrained,
     load_tokenizer,
     need_folder,
     need_transformers,
-    repeat_rows,
     token_id,
     visual_head,
     weight_files,
 )
 from scalingar_plugins.models.llamagen.load import default_dtype, pick_preset, settings_of
+from scalingar_plugins.models.shared_vocabulary import SharedVocabulary, image_slots, in_parts
 
 END_OF_LINE, IMAGE_START, IMAGE_TOKEN = "<|extra_200|>", "<|image start|>", "<|image token|>"
 #: The negative prompt of the authors' example (image_generation.py of baaivision/Emu3), which
@@ -52,114 +44,32 @@ PROMPT_TOKENS = 128
 PIXELS_PER_TOKEN = 8
 
 
-@frozen(eq=False, slots=False)
-class Emu3Model:
+@frozen(eq=False, slots=False, kw_only=True)
+class Emu3Model(SharedVocabulary):
     """An `Emu3ForConditionalGeneration` of transformers.
 
     `tokenize`: text to token ids, first token included, special tokens in the text recognised.
-    `ids [codes]`: token id of each image code. `head [codes, dim]`: their rows of the output
-    layer. `header`: whether the negative prompt ends with the size header, as in the authors'
-    code (transformers' documentation leaves it out). `suffix`: appended to each prompt after a
-    space.
+    `header`: whether the negative prompt ends with the size header, as in the authors' code
+    (transformers' documentation leaves it out). `suffix`: appended to each prompt after a space.
     """
 
-    name: str
-    trunk: Trunk = field(repr=False)
-    embed: nn.Module = field(repr=False)
-    head: Tensor = field(repr=False)
-    ids: Tensor = field(repr=False)
-    end_of_line: int
     vision: Any = field(repr=False)  # Emu3VQVAE, float32
     tokenize: Callable[[str], Sequence[int]] = field(repr=False)
-    pad: int
-    grid: Grid
-    device: torch.device
-    dtype: torch.dtype
     header: bool = True
     suffix: str = ""
     preset: Sampling = PRESETS["official"]
     presets: Mapping[str, Sampling] = PRESETS
-    settings: Mapping[str, Any] = field(factory=dict)
-    files: Sequence[Path] = field(default=(), repr=False)
-    branches: int = 2
-    finite_logits: bool = True
 
-    @property
-    def vocab_size(self) -> int:
-        """Image codes; the words of the shared vocabulary are not permitted."""
-        return int(self.ids.shape[0])
-
-    def fingerprint(self) -> str:
-        """A hash of the weights and of the settings that change results."""
-        return self._fingerprint
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        return fingerprint(self.files, self.settings)
-
-    def encode(self, prompts: Sequence[Prompt]) -> PaddedIds:
-        """Tokens of the prompts, then of the negative prompts, padded on the left."""
+    def pair(self, prompt: Prompt) -> tuple[Sequence[int], Sequence[int]]:
         start = f"{IMAGE_START}{self.grid.rows}*{self.grid.cols}{IMAGE_TOKEN}"
-        rows, negatives = [], []
-        for prompt in prompts:
-            if prompt.class_id is not None:
-                raise ScalingarError(f"class {prompt.class_id}: {self.name!r} draws texts.")
-            if not prompt.text.strip():
-                raise ScalingarError(f"The prompt of {self.name!r} is empty: say what to draw.")
-            negative = NEGATIVE if prompt.negative is None else prompt.negative
-            text = f"{prompt.text} {self.suffix}" if self.suffix else prompt.text
-            rows.append(list(self.tokenize(text + start)))
-            negatives.append(list(self.tokenize(negative + (start if self.header else ""))))
-        return PaddedIds.of(rows + negatives, self.pad, self.device)
-
-    def prefill(self, conditioning: PaddedIds, copies: int) -> tuple[TrunkCache, Logits]:
-        room = self.grid.size + self.grid.rows
-        cache, hidden = self.trunk.prefill(self.embed(conditioning.ids), conditioning.mask, room)
-        cache, hidden = repeat_rows(cache, hidden, copies)
-        return cache, self._logits(hidden)
-
-    def step(self, cache: TrunkCache, token: Tensor, index: int) -> Logits:
-        hidden = self._read(cache, self.ids[token.repeat(2)])
-        if self.calls(index) > 1:
-            line_end = torch.full_like(token, self.end_of_line).repeat(2)
-            hidden = self._read(cache, line_end)
-        return self._logits(hidden)
-
-    def _read(self, cache: TrunkCache, ids: Tensor) -> Tensor:
-        return self.trunk.read(cache, self.embed(ids[:, None]))
-
-    def _logits(self, hidden: Tensor) -> Logits:
-        return split_branches(F.linear(hidden, self.head).float())
-
-    def teacher_forced(self, prompts: Sequence[Prompt], tokens: Tensor) -> Logits:
-        """Logits `[P, t + 1, V]` along `tokens [P, t]`, read at once without a cache."""
-        given = self.encode(prompts)
-        columns, kept = [], [given.ids.shape[1] - 1]
-        for index in range(tokens.shape[1]):
-            columns.append(self.ids[tokens[:, index]])
-            if self.calls(index) > 1:
-                columns.append(torch.full_like(tokens[:, index], self.end_of_line))
-            kept.append(given.ids.shape[1] - 1 + len(columns))
-        ids = torch.cat([given.ids, torch.stack(columns, 1).repeat(2, 1)], 1)
-        mask = torch.cat([given.mask, given.mask.new_ones(ids.shape[0], len(columns))], 1)
-        return self._logits(self.trunk.whole(self.embed(ids), mask)[:, kept])
-
-    def calls(self, index: int) -> int:
-        """2 after the last token of a grid row: the token, and the end of its line."""
-        return 2 if (index + 1) % self.grid.cols == 0 else 1
+        negative = NEGATIVE if prompt.negative is None else prompt.negative
+        text = f"{prompt.text} {self.suffix}" if self.suffix else prompt.text
+        twin = negative + (start if self.header else "")
+        return self.tokenize(text + start), self.tokenize(twin)
 
     def decode_images(self, tokens: Tensor) -> Tensor:
-        images = []
-        for part in torch.split(tokens, max(1, (1 << 18) // (64 * self.grid.size))):
-            codes = part.view(-1, self.grid.rows, self.grid.cols)
-            images.append(self.vision.decode(codes).clamp(-1, 1))
-        return torch.cat(images)
-
-    def row_bytes(self) -> int:
-        return self.branches * (self.trunk.row_bytes + 4 * self.vocab_size)
-
-    def beside_bytes(self) -> int:
-        return self.branches * self.trunk.beside_bytes
+        parts = in_parts(tokens, self.grid, PIXELS_PER_TOKEN, 1 << 18)
+        return torch.cat([self.vision.decode(part).clamp(-1, 1) for part in parts])
 
 
 def grid_for(ratio: str, image_area: int) -> Grid:
@@ -191,13 +101,14 @@ def from_transformers(
     ids = torch.tensor([by_code[code] for code in range(len(by_code))], device=parameter.device)
     tied = model.lm_head.weight is inner.text_model.embed_tokens.weight
     pad = model.config.text_config.pad_token_id
+    end_of_line = int(inner.vocabulary_mapping.eol_token_id)
     return Emu3Model(
         name=name,
-        trunk=Trunk(inner.text_model, prompt_tokens + grid.size + grid.rows),
+        trunk=Trunk(inner.text_model, prompt_tokens + image_slots(grid, end_of_line)),
         embed=inner.text_model.embed_tokens,
         head=visual_head(model.lm_head.weight.detach(), ids, tied),
         ids=ids,
-        end_of_line=int(inner.vocabulary_mapping.eol_token_id),
+        end_of_line=end_of_line,
         vision=inner.vqmodel.float().eval(),
         tokenize=tokenize,
         pad=0 if pad is None else int(pad),

@@ -9,35 +9,29 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from attrs import field, frozen
-from torch import Tensor, nn
+from torch import Tensor
 
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.sampling import Sampling
-from scalingar_fw.decoding.state import Grid, Logits
+from scalingar_fw.decoding.state import Grid
 from scalingar_fw.errors import ScalingarError
-from scalingar_plugins.models.branches import split_branches
-from scalingar_plugins.models.checkpoints import fingerprint
 from scalingar_plugins.models.hf import (
-    PaddedIds,
     Trunk,
-    TrunkCache,
     load_pretrained,
     load_tokenizer,
     need_folder,
     need_transformers,
-    repeat_rows,
     token_id,
     visual_head,
     weight_files,
 )
 from scalingar_plugins.models.llamagen.load import default_dtype, pick_preset, settings_of
+from scalingar_plugins.models.shared_vocabulary import SharedVocabulary, in_parts
 
 CODES = 64_000
 PIXELS_PER_TOKEN = 16
@@ -53,8 +47,8 @@ PRESETS: Mapping[str, Sampling] = {"official": Sampling(guidance=6.0, top_k=CODE
 PROMPT_TOKENS = 128
 
 
-@frozen(eq=False, slots=False)
-class SimpleARModel:
+@frozen(eq=False, slots=False, kw_only=True)
+class SimpleARModel(SharedVocabulary):
     """A `Qwen2ForCausalLM` of transformers and a decoder of codes.
 
     `first`: token id of image code 0. `codes`: how many codes there are. `official`: sample from
@@ -63,91 +57,27 @@ class SimpleARModel:
     `[B, 1, h, w]` to images `[B, 3, 1, H, W]`.
     """
 
-    name: str
-    trunk: Trunk = field(repr=False)
-    embed: nn.Module = field(repr=False)
-    head: Tensor = field(repr=False)
     first: int
     codes: int
     pixels: Callable[[Tensor], Tensor] = field(repr=False)
     tokenize: Callable[[str], Sequence[int]] = field(repr=False)
-    pad: int
-    grid: Grid
-    device: torch.device
-    dtype: torch.dtype
     official: bool = False
     prefix: str = PREFIX
     preset: Sampling = PRESETS["official"]
     presets: Mapping[str, Sampling] = PRESETS
-    settings: Mapping[str, Any] = field(factory=dict)
-    files: Sequence[Path] = field(default=(), repr=False)
-    branches: int = 2
-    finite_logits: bool = True
 
-    @property
-    def vocab_size(self) -> int:
-        """Image codes; with `official`, all tokens of the language model."""
-        return int(self.head.shape[0])
-
-    def fingerprint(self) -> str:
-        """A hash of the weights and of the settings that change results."""
-        return self._fingerprint
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        return fingerprint(self.files, self.settings)
-
-    def encode(self, prompts: Sequence[Prompt]) -> PaddedIds:
-        """Tokens of the prompts, then of the negative prompts, padded on the left."""
-        rows, negatives = [], []
-        for prompt in prompts:
-            if prompt.class_id is not None:
-                raise ScalingarError(f"class {prompt.class_id}: {self.name!r} draws texts.")
-            if not prompt.text.strip():
-                raise ScalingarError(f"The prompt of {self.name!r} is empty: say what to draw.")
-            negative = NEGATIVE if prompt.negative is None else prompt.negative
-            rows.append(list(self.tokenize(f"{START}{self.prefix}{prompt.text}{END}")))
-            negatives.append(list(self.tokenize(f"{START}{negative}{END}")))
-        return PaddedIds.of(rows + negatives, self.pad, self.device)
-
-    def prefill(self, conditioning: PaddedIds, copies: int) -> tuple[TrunkCache, Logits]:
-        embeds = self.embed(conditioning.ids)
-        cache, hidden = self.trunk.prefill(embeds, conditioning.mask, self.grid.size)
-        cache, hidden = repeat_rows(cache, hidden, copies)
-        return cache, self._logits(hidden)
-
-    def step(self, cache: TrunkCache, token: Tensor, index: int) -> Logits:
-        ids = token if self.official else token + self.first
-        return self._logits(self.trunk.read(cache, self.embed(ids.repeat(2)[:, None])))
-
-    def _logits(self, hidden: Tensor) -> Logits:
-        return split_branches(F.linear(hidden, self.head).float())
-
-    def teacher_forced(self, prompts: Sequence[Prompt], tokens: Tensor) -> Logits:
-        """Logits `[P, t + 1, V]` along `tokens [P, t]`, read at once without a cache."""
-        given = self.encode(prompts)
-        drawn = self.embed((tokens if self.official else tokens + self.first).repeat(2, 1))
-        embeds = torch.cat([self.embed(given.ids), drawn], 1)
-        mask = torch.cat([given.mask, given.mask.new_ones(drawn.shape[:2])], 1)
-        hidden = self.trunk.whole(embeds, mask)[:, given.ids.shape[1] - 1 :]
-        return self._logits(hidden)
-
-    def calls(self, index: int) -> int:
-        return 1
+    def pair(self, prompt: Prompt) -> tuple[Sequence[int], Sequence[int]]:
+        negative = NEGATIVE if prompt.negative is None else prompt.negative
+        text = f"{START}{self.prefix}{prompt.text}{END}"
+        return self.tokenize(text), self.tokenize(f"{START}{negative}{END}")
 
     def decode_images(self, tokens: Tensor) -> Tensor:
         codes = (tokens - self.first).clamp(0, self.codes - 1) if self.official else tokens
-        images = []
-        for part in torch.split(codes, max(1, (1 << 20) // (256 * self.grid.size))):
-            image = self.pixels(part.view(-1, 1, self.grid.rows, self.grid.cols))
-            images.append(image.squeeze(2).float().clamp(-1, 1))
+        images = [
+            self.pixels(part[:, None]).squeeze(2).float().clamp(-1, 1)
+            for part in in_parts(codes, self.grid, PIXELS_PER_TOKEN, 1 << 20)
+        ]
         return torch.cat(images)
-
-    def row_bytes(self) -> int:
-        return self.branches * (self.trunk.row_bytes + 4 * self.vocab_size)
-
-    def beside_bytes(self) -> int:
-        return self.branches * self.trunk.beside_bytes
 
 
 def load_scripted(path: Path | str, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -203,15 +133,15 @@ def from_transformers(
             f"{codes} image codes make {first + codes}: these files do not belong together."
         )
     tied = model.lm_head.weight is model.model.embed_tokens.weight
-    head = weight
-    if not official:
-        head = visual_head(weight, torch.arange(first, first + codes), tied)
+    ids = torch.arange(0 if official else first, first + codes, device=weight.device)
+    head = weight if official else visual_head(weight, ids, tied)
     pad = model.config.pad_token_id
     return SimpleARModel(
         name=name,
         trunk=Trunk(model.model, prompt_tokens + grid.size),
         embed=model.model.embed_tokens,
         head=head,
+        ids=ids,
         first=first,
         codes=codes,
         pixels=pixels,
