@@ -36,6 +36,7 @@ TABLE: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("lab", "commands.lab:lab", "What a new per-step signal is worth."),
         ("tune", "commands.tune:tune", "Search a policy's settings by replay (extra tune)."),
         ("compare", "commands.compare:compare", "Compare strategies: accuracy, cost, paired differences, equal budgets."),
+        ("ui", "commands.ui:ui", "A playground in the browser: watch candidates grow (extra ui)."),
         ("reproduce", "commands.reproduce:reproduce", "Run the paper's experiments; its figures beside ours."),
     ),
 }

@@ -31,15 +31,26 @@ class DecodeStart:
 class TokenEvent(Mapping[str, Array]):
     """One step of all live candidates: a mapping from signal names to read-only `[N]` arrays.
 
-    `index`: the step; `prompt`, `candidate` `[N]`: whose values they are.
+    `index`: the step; `prompt`, `candidate` `[N]`: whose values they are; `parent [N]`: whose
+    history each of them continues.
     """
 
-    __slots__ = ("_candidate", "_prompt", "_values", "index")
+    __slots__ = ("_before", "_candidate", "_parent", "_prompt", "_values", "index")
 
-    def __init__(self, index: int, prompt: Array, candidate: Array, values: dict[str, Tensor]):
+    def __init__(
+        self,
+        index: int,
+        prompt: Array,
+        candidate: Array,
+        values: dict[str, Tensor],
+        before: Array | None = None,
+        parent: Tensor | None = None,
+    ):
         self.index = index
         self._prompt, self._candidate = prompt, candidate
         self._values = values
+        # Candidates that were live before the step, and the place among them of each one's parent.
+        self._before, self._parent = before, parent
 
     @property
     def prompt(self) -> Array:
@@ -48,6 +59,14 @@ class TokenEvent(Mapping[str, Array]):
     @property
     def candidate(self) -> Array:
         return frozen_array(self._candidate)
+
+    @property
+    def parent(self) -> Array:
+        """`[N]`: the candidate whose tokens so far each one continues. Its own, unless the sampler
+        forked or moved histories at this step (beam search, resampling)."""
+        if self._before is None or self._parent is None:
+            return self.candidate
+        return frozen_array(self._before[self._parent.cpu().numpy()])
 
     @property
     def live(self) -> int:

@@ -145,13 +145,19 @@ def decode(
                 )
             recorder = Recorder()
             while state is not None:
+                before = state.rows.candidate
                 state, record, verdict = decode_step(bound, state, ledger, recorder, hooks)
                 if record.index == 0:
                     check_recorded(strategy, record.values)
                 clock.mark("policy")
                 hooks.on_token(
                     event=TokenEvent(
-                        record.index, record.rows.prompt, record.rows.candidate, record.values
+                        record.index,
+                        record.rows.prompt,
+                        record.rows.candidate,
+                        record.values,
+                        before,
+                        record.parent,
                     )
                 )
                 state = retire(bound, state, record, verdict, recorder, hooks)

@@ -11,6 +11,7 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
+from scalingar_fw.config.serialization import build
 from scalingar_fw.decoding.components import (
     ConfidenceEstimator,
     Guidance,
@@ -30,6 +31,7 @@ from scalingar_fw.decoding.state import Grid, Logits
 from scalingar_fw.decoding.strategy import FinalConfidence, FirstCandidate, Strategy
 from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.hooks import make_hooks
+from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel, ScriptedModel
 
 CAT, DOG = Prompt("a cat"), Prompt("a dog")
@@ -342,6 +344,30 @@ def test_images_are_read_only_and_announced() -> None:
     result = decode(SMALL, Strategy(), [CAT, DOG], n=2)
     to_images(SMALL, result.trajectories, make_hooks([Watcher()]))
     assert seen == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("name", ["best-of-n", "beam", "smc", "scalingar"])
+def test_an_observer_can_rebuild_every_history_token_by_token(name: str) -> None:
+    """`parent` says whose tokens a row continues, so forks need no look at the end's result."""
+    histories: dict[tuple[int, int], list[int]] = {}
+
+    class Watcher:
+        def on_token(self, event: Any) -> None:
+            rows = zip(event.prompt, event.candidate, event.parent, event["token"], strict=True)
+            grown = {(p, c): [*histories.get((p, q), []), int(t)] for p, c, q, t in rows}
+            histories.update(grown)
+
+    result = decode(
+        ReferenceModel(grid=Grid(4, 4)),
+        build("strategy", name, default_registry()),
+        [CAT, DOG],
+        n=4,
+        seed=3,
+        hooks=make_hooks([Watcher()]),
+    )
+    # A candidate that was dropped before its first token was never heard of.
+    told = {(t.prompt, t.candidate): t.tokens.tolist() for t in result.trajectories if len(t)}
+    assert {k: v[: len(told[k])] for k, v in histories.items()} == told
 
 
 def trajectory(**fields: Any) -> Trajectory:
