@@ -1,6 +1,6 @@
 """What a contrast of prompts knows of a picture, and how to choose by it (docs/decisions.md).
 
-    python -m scalingar_analysis.studies.contrast --split validation
+    python -m scalingar_analysis.studies.contrast --split validation --limit 96 --seeds 11,12
     python -m scalingar_analysis.studies.contrast --split test --chosen
 
 Complete candidates are drawn once, and read again under every alternative of their prompt; each
@@ -242,6 +242,20 @@ def over_time(pool: Pool, preset: PromptContrast) -> list[str]:
     return lines
 
 
+def joined(pools: Sequence[Pool]) -> Pool:
+    """The prompts of several pools, such as the same items drawn with several seeds."""
+    names = pools[0].controls
+    return Pool(
+        [i for p in pools for i in p.items],
+        np.concatenate([p.own for p in pools]),
+        np.concatenate([p.bare for p in pools]),
+        [o for p in pools for o in p.others],
+        np.concatenate([p.correct for p in pools]),
+        {name: np.concatenate([p.controls[name] for p in pools]) for name in names},
+        pools[0].classes,
+    )
+
+
 def first(pool: Pool, n: int) -> Pool:
     """The pool of the first `n` candidates of each prompt."""
     return Pool(
@@ -309,7 +323,7 @@ def search(pool: Pool) -> list[str]:
 @click.option("--weights", help="a folder of weights")
 @click.option("--guidance", type=float, help="the preset's by default")
 @click.option("--top-p", type=float, help="the preset's by default")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seeds", default="0", show_default=True, help="comma-separated, taken together")
 @click.option("--chosen", "only", is_flag=True, help="the preset's rule alone")
 def main(
     model: str,
@@ -320,7 +334,7 @@ def main(
     weights: str | None,
     guidance: float | None,
     top_p: float | None,
-    seed: int,
+    seeds: str,
     only: bool,
 ) -> None:
     began = time.monotonic()
@@ -333,20 +347,24 @@ def main(
     if top_p is not None:
         sampling = evolve(sampling, top_p=top_p)
     preset = PromptContrast()
-    pool = record(
-        adapter,
-        registry.get("benchmark", benchmark)(),
-        split,
-        n=n,
-        sampling=sampling,
-        limit=limit,
-        kinds=(preset.others,) if only else KINDS[:2],
-        most=preset.most if only else None,
-        seed=seed,
-    )
+    pools = [
+        record(
+            adapter,
+            registry.get("benchmark", benchmark)(),
+            split,
+            n=n,
+            sampling=sampling,
+            limit=limit,
+            kinds=(preset.others,) if only else KINDS[:2],
+            most=preset.most if only else None,
+            seed=int(seed),
+        )
+        for seed in seeds.split(",")
+    ]
+    pool = joined(pools)
     for line in tables(pool, preset) + over_time(pool, preset) + ([] if only else search(pool)):
         click.echo(line)
-    click.echo(f"\n{time.monotonic() - began:.0f} s, seed {seed}, {sampling}", err=True)
+    click.echo(f"\n{time.monotonic() - began:.0f} s, seeds {seeds}, {sampling}", err=True)
 
 
 if __name__ == "__main__":

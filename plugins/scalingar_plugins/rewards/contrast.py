@@ -27,7 +27,7 @@ class PromptContrast(Reward):
     """log p(x | y) + weight x log posterior of y among its alternatives, in nats."""
 
     weight: float = param(
-        4.0,
+        8.0,
         "nats of likelihood that a nat of posterior is worth; 0 is the likelihood alone",
         source="docs/decisions.md: the contrast",
         ge=0.0,
@@ -42,7 +42,7 @@ class PromptContrast(Reward):
         16, "alternatives of a prompt, at most", source="docs/decisions.md: the contrast", ge=1
     )
     finalists: int = param(
-        8,
+        2,
         "candidates with the highest likelihood that are contrasted; the rest rank below them",
         source="docs/decisions.md: the contrast",
         ge=1,

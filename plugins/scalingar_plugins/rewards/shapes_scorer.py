@@ -42,6 +42,6 @@ class ShapesScorer(Reward):
         ids = prompt_ids([pool.prompt.text or None]).expand(len(images), -1)
         scorer, tokenizer = _networks()
         with torch.inference_mode():
-            tokens = tokenizer.encode(torch.from_numpy(np.ascontiguousarray(images)))
+            tokens = tokenizer.encode(torch.from_numpy(np.array(images)))  # may be read-only
             odds: Array = scorer(ids, tokens).double().numpy()
         return odds
