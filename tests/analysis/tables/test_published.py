@@ -15,7 +15,7 @@ from scalingar_fw.errors import ScalingarError
 
 ROOT = Path(__file__).parents[3]
 BOUND = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FILES = sorted((ROOT / "docs" / "results").glob("*.csv"))
+FILES = sorted((ROOT / "docs" / "results").rglob("*.csv"))
 
 FILE = """# command: scalingar compare runs/x
 # seeds: 0
@@ -143,15 +143,16 @@ def test_the_numbers_of_a_document_are_those_of_its_files(path):
     assert drawn(path) == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: "/".join(p.parts[-2:]))
 def test_every_view_of_every_file_is_shown_in_a_document(path):
     found = read(path)
     for view in found.views:
-        marker = f"results/{path.name}{' ' + view if view else ''} -->"
+        place = path.relative_to(ROOT / "docs").as_posix()
+        marker = f"{place}{' ' + view if view else ''} -->"
         assert any(marker in p.read_text(encoding="utf-8") for p in BOUND), marker
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: "/".join(p.parts[-2:]))
 def test_every_file_names_the_weights_by_their_hash_or_says_that_there_are_none(path):
     (weights,) = read(path).about["weights"]
     assert re.search(r"\b[0-9a-f]{64}\b", weights) or weights.startswith("none: ")

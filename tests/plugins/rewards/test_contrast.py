@@ -116,7 +116,7 @@ def test_the_parallel_pass_of_shapes_equals_stepping() -> None:
 
 
 def test_what_is_read_is_paid_for_in_the_decodes_ledger() -> None:
-    strategy = Strategy(selector=BestReward(PromptContrast(most=2)))
+    strategy = Strategy(selector=BestReward(PromptContrast(most=2, finalists=3)))
     result = decode(load(), strategy, [Prompt("a red circle")], n=3)
     assert result.ledger.scored_rows == 2 * 3 * 64
     plain = decode(load(), Strategy(), [Prompt("a red circle")], n=3)
