@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from scalingar_fw.benchmark import Benchmark as Benchmark
     from scalingar_fw.benchmark import Item as Item
     from scalingar_fw.config.run_config import RunConfig as RunConfig
+    from scalingar_fw.config.settings import override as override
+    from scalingar_fw.decoding.checked import checked as checked
     from scalingar_fw.decoding.components import ConfidenceEstimator as ConfidenceEstimator
     from scalingar_fw.decoding.components import Context as Context
     from scalingar_fw.decoding.components import Guidance as Guidance
+    from scalingar_fw.decoding.components import HasSettings as HasSettings
     from scalingar_fw.decoding.components import ModelAdapter as ModelAdapter
+    from scalingar_fw.decoding.components import MovesByPieces as MovesByPieces
     from scalingar_fw.decoding.components import Pool as Pool
     from scalingar_fw.decoding.components import Promises as Promises
+    from scalingar_fw.decoding.components import ReadsWholeSequences as ReadsWholeSequences
     from scalingar_fw.decoding.components import Reward as Reward
     from scalingar_fw.decoding.components import Sampler as Sampler
     from scalingar_fw.decoding.components import Selector as Selector
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.sampling import Sampling as Sampling
     from scalingar_fw.decoding.signals import Guided as Guided
     from scalingar_fw.decoding.signals import Signals as Signals
+    from scalingar_fw.decoding.signals import compute_signals as compute_signals
     from scalingar_fw.decoding.state import Chosen as Chosen
     from scalingar_fw.decoding.state import Grid as Grid
     from scalingar_fw.decoding.state import Logits as Logits
@@ -64,6 +70,8 @@ if TYPE_CHECKING:
     from scalingar_fw.errors import ContractError as ContractError
     from scalingar_fw.errors import PluginWarning as PluginWarning
     from scalingar_fw.errors import ScalingarError as ScalingarError
+    from scalingar_fw.experiments.evaluate import run_split as run_split
+    from scalingar_fw.experiments.store import open_store as open_store
     from scalingar_fw.generation.candidate import Candidate as Candidate
     from scalingar_fw.generation.generate import generate as generate
     from scalingar_fw.generation.generation import Generation as Generation
@@ -73,6 +81,7 @@ if TYPE_CHECKING:
     from scalingar_fw.hooks import make_hooks as make_hooks
     from scalingar_fw.hookspecs import hookimpl as hookimpl
     from scalingar_fw.registry import Registry as Registry
+    from scalingar_fw.registry import default_registry as default_registry
     from scalingar_fw.registry import load_registry as load_registry
 
     __version__: str
@@ -81,13 +90,18 @@ if TYPE_CHECKING:
 _HOMES = {
     "benchmark": ("Benchmark", "Item"),
     "config.run_config": ("RunConfig",),
+    "config.settings": ("override",),
+    "decoding.checked": ("checked",),
     "decoding.components": (
         "ConfidenceEstimator",
         "Context",
         "Guidance",
+        "HasSettings",
         "ModelAdapter",
+        "MovesByPieces",
         "Pool",
         "Promises",
+        "ReadsWholeSequences",
         "Reward",
         "Sampler",
         "Selector",
@@ -102,7 +116,7 @@ _HOMES = {
     "decoding.params": ("param", "part"),
     "decoding.result": ("Decoded", "Ledger", "Status", "Trajectory"),
     "decoding.sampling": ("Sampling",),
-    "decoding.signals": ("Guided", "Signals"),
+    "decoding.signals": ("Guided", "Signals", "compute_signals"),
     "decoding.state": (
         "Chosen",
         "Grid",
@@ -124,6 +138,8 @@ _HOMES = {
         "Strategy",
     ),
     "errors": ("ContractError", "PluginWarning", "ScalingarError"),
+    "experiments.evaluate": ("run_split",),
+    "experiments.store": ("open_store",),
     "generation.candidate": ("Candidate",),
     "generation.generate": ("generate",),
     "generation.generation": ("Generation",),
@@ -131,7 +147,7 @@ _HOMES = {
     "generation.trace": ("Trace", "read_trace"),
     "hooks": ("make_hooks",),
     "hookspecs": ("hookimpl",),
-    "registry": ("Registry", "load_registry"),
+    "registry": ("Registry", "default_registry", "load_registry"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -154,10 +170,12 @@ __all__ = [
     "Grid",
     "Guidance",
     "Guided",
+    "HasSettings",
     "Item",
     "Ledger",
     "Logits",
     "ModelAdapter",
+    "MovesByPieces",
     "Multinomial",
     "NeverTerminate",
     "NoConfidence",
@@ -166,6 +184,7 @@ __all__ = [
     "Promises",
     "Prompt",
     "Proposal",
+    "ReadsWholeSequences",
     "Registry",
     "Reward",
     "Rows",
@@ -185,17 +204,23 @@ __all__ = [
     "Verdict",
     "__version__",
     "candidate_field",
+    "checked",
+    "compute_signals",
     "decode",
+    "default_registry",
     "generate",
     "group_quantile",
     "group_rank",
     "hookimpl",
     "load_registry",
     "make_hooks",
+    "open_store",
+    "override",
     "param",
     "part",
     "prompt_field",
     "read_trace",
+    "run_split",
     "take",
 ]
 

@@ -44,9 +44,8 @@ class Item:
 class Benchmark(Protocol):
     """Prompts and a scorer.
 
-    Two attributes are optional: `judged_elsewhere`, a sentence for benchmarks whose `score` cannot
-    judge (see there), and `scorer`, text that identifies what judges where that is configurable.
-    So is a method, `controls` (see `Controls`).
+    Two attributes are optional, `judged_elsewhere` and `scorer` (see `JudgedElsewhere` and
+    `HasScorer`), and so is a method, `controls` (see `Controls`).
     """
 
     name: str
@@ -61,6 +60,27 @@ class Benchmark(Protocol):
 
         NaN where nobody here can judge: the image waits for an official evaluator.
         """
+        ...
+
+
+@runtime_checkable
+class JudgedElsewhere(Protocol):
+    """A benchmark whose `score` cannot judge."""
+
+    @property
+    def judged_elsewhere(self) -> str:
+        """Why, as a sentence with the way out; empty where it can after all."""
+        ...
+
+
+@runtime_checkable
+class HasScorer(Protocol):
+    """A benchmark whose judge is configurable."""
+
+    @property
+    def scorer(self) -> str:
+        """What judges, as text that identifies it: part of a unit's key, so that scores of two
+        judges are never mixed."""
         ...
 
 
@@ -146,7 +166,12 @@ class OfficialFiles(Protocol):
 
 def judged_elsewhere(benchmark: Benchmark) -> str:
     """Why `score` cannot judge, as a sentence with the way out; empty where it can."""
-    return str(getattr(benchmark, "judged_elsewhere", "") or "")
+    return str(benchmark.judged_elsewhere or "") if isinstance(benchmark, JudgedElsewhere) else ""
+
+
+def scorer_of(benchmark: Benchmark) -> str:
+    """What judges, where a benchmark lets the user choose; else empty."""
+    return str(benchmark.scorer) if isinstance(benchmark, HasScorer) else ""
 
 
 #: Files that stand for a benchmark of their own: lists of prompts.

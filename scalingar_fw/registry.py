@@ -77,12 +77,28 @@ class Entry:
             return self.target
         try:
             with foreign_code():
-                return import_path(self.target)
+                found = import_path(self.target)
         except Exception as error:
             raise ScalingarError(
                 f"{self.kind} {self.full_name!r} could not be loaded from {self.target!r}: "
                 f"{described(error)}. Fix or uninstall its plugin."
             ) from error
+        _check_target(self.kind, self.full_name, found)
+        return found
+
+
+def _check_target(kind: str, name: str, target: Any) -> None:
+    """Refuse what cannot be a component of its kind, with the line to write; other kinds are
+    checked by whoever makes them."""
+    if kind not in (*COMPONENTS, "reward"):
+        return
+    # torch is imported from here on: a target that is no text has done so, or will.
+    from scalingar_fw.decoding.components import check_target
+
+    try:
+        check_target(kind, target)
+    except ScalingarError as error:
+        raise ScalingarError(f"{kind} {name!r}: {error}") from None
 
 
 def import_path(path: str, what: str | None = None) -> Any:
@@ -144,6 +160,8 @@ class Registry:
             raise ScalingarError(
                 f"{kind} {name!r}: summary={shown(summary)} must be text, one line for listings."
             )
+        if not isinstance(target, str):
+            _check_target(kind, name, target)
         entry = Entry(kind, name, self._package, target, summary)
         key = (kind, entry.full_name)
         if key in self.entries:

@@ -87,6 +87,7 @@ def check(
 
     registry = app_of(ctx).registry
     # torch is imported from here on
+    from scalingar_fw.decoding.components import ModelAdapter
     from scalingar_fw.testing import running
     from scalingar_fw.testing.catalogue import kind_of_object
     from scalingar_fw.testing.targets import resolve, with_settings
@@ -94,7 +95,7 @@ def check(
     component = resolve(target, registry, kind, parse_set(settings))
     if replay is not None:
         outcomes = [running.replay(with_settings(component, parse_set(settings), registry), replay)]
-    elif kind_of_object(component) is None and hasattr(component, "prefill"):
+    elif kind_of_object(component) is None and isinstance(component, ModelAdapter):
         outcomes = _adapter(component, only, parse_set(expect))
     else:
         component = with_settings(component, parse_set(settings), registry)

@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from scalingar_fw.decoding.components import ModelAdapter
+from scalingar_fw.decoding.components import HasSettings, ModelAdapter
 
 #: Raised whenever the same configuration would give other tokens than before: part of every key.
 RESULT_VERSION = 1
@@ -55,7 +55,7 @@ def model_identity(adapter: ModelAdapter, options: Mapping[str, Any]) -> str:
     one nothing is known: all its options count.
     """
     fingerprint = adapter.fingerprint()
-    if not options or hasattr(adapter, "settings"):
+    if not options or isinstance(adapter, HasSettings):
         return fingerprint
     return digest_of([fingerprint, options])
 

@@ -248,7 +248,7 @@ def _default(default: Any) -> Any:
 def _evolve(component: Any, fields: Mapping[str, Any], registry: Registry) -> Any:
     cls = type(component)
     known = rules(cls)
-    _known(fields, known, getattr(component, "name", cls.__qualname__))
+    _known(fields, known, component.name if isinstance(component, Strategy) else cls.__qualname__)
     changes = {
         k: convert(cls, k, known[k], v, getattr(component, k), registry) for k, v in fields.items()
     }

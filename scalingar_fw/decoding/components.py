@@ -16,6 +16,8 @@ Shapes: N live rows over all prompts, V tokens in the vocabulary, T tokens in an
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -370,18 +372,32 @@ def check_kind(kind: str, component: Any) -> None:
     base = BASES[kind]
     if isinstance(component, base):
         return
-    name = component.__name__ if isinstance(component, type) else type(component).__name__
     if isinstance(component, type) and issubclass(component, base):
-        why = f"pass an object, not a class: {name}(...)"
-    elif isinstance(component, Component):
-        why = f"it is a {component.kind} component"
-    elif callable(getattr(type(component), "__attrs_attrs__", None)) or not isinstance(
-        component, (str, int, float, bool, list, tuple, dict, type(None))
-    ):
-        why = f"inherit from its base class: class {name}(scalingar_fw.{base.__name__})"
+        why = f"pass an object, not a class: {component.__name__}(...)"
     else:
-        why = "give a component of that kind"
+        why = _what_to_write(base, component)
     raise ScalingarError(f"{component!r} is no {kind} component: {why}.")
+
+
+def check_target(kind: str, target: Any) -> None:
+    """Raise `ScalingarError` unless `target`, as a plugin registers it, can give components of
+    `kind`: an object or a class of that kind, or a function whose answer `check_kind` sees later.
+    """
+    base = BASES[kind]
+    whole = issubclass(target, base) if isinstance(target, type) else isinstance(target, base)
+    function = inspect.isroutine(target) or isinstance(target, functools.partial)
+    if not (whole or function):
+        raise ScalingarError(f"{target!r} is no {kind} component: {_what_to_write(base, target)}.")
+
+
+def _what_to_write(base: type[Component[Any]], thing: Any) -> str:
+    """How `thing`, an object or a class, becomes a component of the kind of `base`."""
+    cls = thing if isinstance(thing, type) else type(thing)
+    if issubclass(cls, Component):
+        return f"it is a {cls.kind} component"
+    if cls.__module__ == "builtins":
+        return "give a component of that kind"
+    return f"inherit from its base class: class {cls.__name__}(scalingar_fw.{base.__name__})"
 
 
 @runtime_checkable
@@ -438,9 +454,9 @@ class ModelAdapter(Protocol):
     def fingerprint(self) -> str:
         """A hash of the weights: part of every run's identity.
 
-        An adapter whose loader has options may have a mapping `settings` of what they resolved
-        to (plain data, recorded in `run.json`); then all that changes a result must be in this
-        hash. Without it, a run's identity holds the options as they were given.
+        An adapter whose loader has options may say what they resolved to (`HasSettings`); then
+        all that changes a result must be in this hash. Without it, a run's identity holds the
+        options as they were given.
         """
         ...
 
@@ -471,6 +487,25 @@ class ModelAdapter(Protocol):
 
 
 @runtime_checkable
+class HasSettings(Protocol):
+    """An adapter that says what its loader's options resolved to."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Plain data, recorded in `run.json`. What changes a result is in `fingerprint()` too."""
+        ...
+
+
+@runtime_checkable
+class ReadsWholeSequences(Protocol):
+    """An adapter that can read a sequence at once: a second opinion on its cache for the checks."""
+
+    def teacher_forced(self, prompts: Sequence[Prompt], tokens: Tensor) -> Logits:
+        """The logits before and after each of `tokens [P, steps]`, `[P, steps + 1, V]`."""
+        ...
+
+
+@runtime_checkable
 class MovesByPieces(Protocol):
     """An adapter whose caches move their rows in place (`keep` in state.py), piece by piece.
 
@@ -488,10 +523,12 @@ __all__ = [
     "ConfidenceEstimator",
     "Context",
     "Guidance",
+    "HasSettings",
     "ModelAdapter",
     "MovesByPieces",
     "Pool",
     "Promises",
+    "ReadsWholeSequences",
     "Reward",
     "Sampler",
     "Scope",
@@ -501,5 +538,6 @@ __all__ = [
     "Termination",
     "Verdict",
     "check_kind",
+    "check_target",
     "kind_of",
 ]

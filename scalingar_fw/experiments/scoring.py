@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scalingar_fw.benchmark import Benchmark, judged_elsewhere
+from scalingar_fw.benchmark import Benchmark, judged_elsewhere, scorer_of
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.scores import add_scores
 from scalingar_fw.experiments.store import Store, UnitRecord
@@ -54,7 +54,7 @@ def score_images(
             f"{store.path} holds no images: run with `images: chosen` (--images chosen)."
         )
     total, correct, done = sum(map(len, work.values())), 0.0, 0
-    judge = f"score {slug(str(getattr(benchmark, 'scorer', '')) or benchmark.name, 16)}"
+    judge = f"score {slug(scorer_of(benchmark) or benchmark.name, 16)}"
     yield {"images": total, "scored": 0, "accuracy": None}
     for key, images in work.items():
         items = dict(Unit(units[key].label, units[key].config).items)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from attrs import evolve, field, frozen
 
-from scalingar_fw.benchmark import Benchmark, Item, from_file, make_benchmark
+from scalingar_fw.benchmark import Benchmark, Item, from_file, make_benchmark, scorer_of
 from scalingar_fw.config.identity import RESULT_VERSION
 from scalingar_fw.config.keys import read_argument
 from scalingar_fw.config.loader_options import resolve_options
@@ -178,7 +178,7 @@ class Sweep:
             "dtype": facts.dtype,
             "threads": self.threads,
             "benchmark": benchmark.name,
-            "scorer": str(getattr(benchmark, "scorer", "")),
+            "scorer": scorer_of(benchmark),
             "split": self.split,
             "batch": self.batch,
             "record": self.record,

@@ -151,7 +151,8 @@ def load_model(
 def find_model(model: str | ModelAdapter, registry: Registry) -> tuple[str, Any]:
     """A model's full name, and its loader or the adapter itself."""
     if not isinstance(model, str):
-        return getattr(model, "name", type(model).__name__), model
+        # Whether it is one is said by `load_adapter`, which knows what is missing.
+        return model.name if isinstance(model, ModelAdapter) else type(model).__name__, model
     if ":" in model:
         found = import_named(model, "model", registry)
         _check_loader(found, model)
@@ -187,8 +188,9 @@ def load_adapter(
 ) -> ModelAdapter:
     """Call a loader with options that `resolve_options` gave; an adapter is passed on, checked."""
     if not isinstance(load, type) and not callable(load):
-        _ready(load, device, dtype, weights or options)
-        return _checked(load, name)
+        adapter = _checked(load, name)
+        _ready(adapter, device, dtype, weights or options)
+        return adapter
     accepted = inspect.signature(load).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
     if "device" not in accepted and not anything:
@@ -221,11 +223,10 @@ def load_adapter(
     return _checked(adapter, name)
 
 
-def _ready(model: Any, device: Any, dtype: Any, more: Any) -> None:
+def _ready(model: ModelAdapter, device: Any, dtype: Any, more: Any) -> None:
     """An adapter is loaded already: what is asked for must be what it is."""
-    same_device = str(device) in ("auto", str(getattr(model, "device", device)))
-    wanted = resolve_dtype(dtype)
-    if not same_device or wanted not in (None, getattr(model, "dtype", wanted)) or more:
+    same_device = str(device) in ("auto", str(model.device))
+    if not same_device or resolve_dtype(dtype) not in (None, model.dtype) or more:
         raise ScalingarError(
             f"model={model!r} is loaded already: choose device, dtype, weights and options when "
             "making it."

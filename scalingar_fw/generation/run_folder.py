@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from attrs import asdict
 
 from scalingar_fw.config.run_config import describe_sampling
+from scalingar_fw.decoding.components import HasSettings
 from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.strategy import NeverTerminate, NoConfidence
 from scalingar_fw.errors import PluginWarning, ScalingarError
@@ -161,7 +162,7 @@ def report(run: Generation, total_seconds: float | None = None) -> dict[str, Any
             "dtype": config.dtype,
             "grid": [run.grid.rows, run.grid.cols],
             "vocab_size": run.model.vocab_size,
-            "settings": dict(getattr(run.model, "settings", {})),
+            "settings": dict(run.model.settings) if isinstance(run.model, HasSettings) else {},
         },
         "candidates": candidates,
         "key": config.key(),

@@ -19,6 +19,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from scalingar_fw.decoding.components import ReadsWholeSequences
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.state import Logits
 from scalingar_fw.errors import ScalingarError
@@ -161,12 +162,12 @@ def _index(subject: Subject, rows: Sequence[int]) -> Tensor:
 def cached_equals_uncached(s: Subject) -> None:
     """The cache changes the cost of a step, never its result.
 
-    Compared with `model.teacher_forced(prompts, tokens)` (logits `[P, steps + 1, V]` of a whole
-    sequence read at once) where the adapter has it, else with each row replayed alone.
+    Compared with the whole sequence read at once where the adapter can do that
+    (`ReadsWholeSequences`), else with each row replayed by itself.
     """
     tokens = s.tokens(len(s.prompts))
     cached = s.follow(s.prompts, tokens)
-    if hasattr(s.model, "teacher_forced"):
+    if isinstance(s.model, ReadsWholeSequences):
         with torch.inference_mode():
             whole = s.model.teacher_forced(s.prompts, tokens)
         for t, logits in enumerate(cached):

@@ -58,7 +58,7 @@ def _modules_of(component: Any) -> set[str]:
     """The modules of a component's class and of the classes of its parts, however deep."""
     if not attrs.has(type(component)):  # a setting, whose class nobody named
         return {type(component).__module__} if kind_of_object(component) is not None else set()
-    parts = (getattr(component, name, None) for name in attrs.fields_dict(type(component)))
+    parts = attrs.asdict(component, recurse=False).values()
     return {type(component).__module__}.union(*map(_modules_of, parts))
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from attrs import evolve, frozen
 
-from scalingar_fw import ScalingarError, Strategy, decode
+from scalingar_fw import Registry, ScalingarError, Strategy, benchmark, decode
 from scalingar_fw.decoding import checked as checking
+from scalingar_fw.decoding import components
 from scalingar_fw.decoding.components import BASES, Component, Selector, Termination
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.wrapper import Wrapper, questions
@@ -106,6 +110,45 @@ def test_a_wrapper_around_a_wrapper_reaches_the_innermost() -> None:
     assert outer.expected_failures == "the expected_failures"
 
 
+ROOT = Path(__file__).parents[2]
+PACKAGES = ["scalingar_fw", "plugins", "strategies", "analysis"]
+PROTOCOLS = [
+    *(components.ModelAdapter, components.HasSettings, components.MovesByPieces),
+    *(components.ReadsWholeSequences, benchmark.Benchmark, benchmark.Controls),
+    *(benchmark.HasScorer, benchmark.JudgedElsewhere, benchmark.OfficialFiles),
+]
+#: What components, adapters and benchmarks may be asked, the optional protocols included.
+ASKED = {
+    *(name for base in BASES.values() for name in questions(base)),
+    *(name for protocol in PROTOCOLS for name in dir(protocol) if not name.startswith("_")),
+    *("name", "splits"),
+}
+
+
+def probes(text: str) -> list[tuple[int, str]]:
+    """The lines that ask an object, by a name written there, whether or what it has."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1:
+            name = node.args[1]
+            if node.func.id in ("getattr", "hasattr") and isinstance(name, ast.Constant):
+                found.append((node.lineno, str(name.value)))
+    return found
+
+
+def test_nobody_probes_a_part_for_what_its_contract_answers() -> None:
+    """What is guessed gets forgotten by the next wrapper; a question with a default does not."""
+    assert probes("hasattr(sampler, 'most_rows')") == [(1, "most_rows")]
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for line, name in probes(path.read_text(encoding="utf-8"))
+        if name in ASKED
+    ]
+    assert found == []
+
+
 class Stranger:
     """Has the methods of a policy, and says of nothing what it is."""
 
@@ -126,6 +169,43 @@ def test_a_plain_object_is_refused_with_the_line_to_write() -> None:
     with pytest.raises(ScalingarError) as error:
         Strategy("mine", guidance=marked("termination"))
     assert "it is a termination component" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_a_plain_class_is_refused_at_registration_with_the_line_to_write(kind: str) -> None:
+    line = f"class Stranger(scalingar_fw.{BASES[kind].__name__})"
+    registry = Registry()
+    for target in (Stranger, Stranger()):
+        with pytest.raises(ScalingarError) as error:
+            registry.add(kind, "mine", target)
+        assert line in str(error.value) and f"{kind} 'mine'" in str(error.value)
+    other = "guidance" if kind != "guidance" else "termination"
+    with pytest.raises(ScalingarError) as error:
+        registry.add(kind, "other", type(marked(other)))
+    assert f"it is a {other} component" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_a_target_that_is_text_is_refused_when_it_is_first_used(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listing names imports nothing, so nothing can be known of it before."""
+    module = ModuleType("a_strangers_module")
+    module.Stranger = Stranger  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    registry = Registry()
+    registry.add(kind, "mine", f"{module.__name__}:Stranger")
+    with pytest.raises(ScalingarError) as error:
+        registry.get(kind, "mine")
+    assert f"class Stranger(scalingar_fw.{BASES[kind].__name__})" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_a_class_an_object_and_a_function_are_registered(kind: str) -> None:
+    registry, one = Registry(), marked(kind)
+    for name, target in {"a": type(one), "b": one, "c": lambda: one}.items():
+        registry.add(kind, name, target)
+        assert registry.get(kind, name) is target
 
 
 @pytest.mark.parametrize("check", [False, True])

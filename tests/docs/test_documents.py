@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import runpy
@@ -164,6 +165,51 @@ def test_places_in_the_code_exist(path: Path) -> None:
         assert there.is_file(), f"{name(path)} names {file}"
         if symbol:
             assert symbol in symbols(there), f"{name(path)} names {file}:{symbol}"
+
+
+#: All that a reader may copy from, templates of new plugins included.
+COPIED = [
+    *DOCUMENTS,
+    *sorted((ROOT / "docs").rglob("*.ipynb")),
+    *sorted((ROOT / "scalingar_fw" / "templates").rglob("*.txt")),
+]
+PUBLIC = ("scalingar_fw", "scalingar_fw.testing")
+
+
+def imports_of_the_core(text: str) -> list[tuple[str, list[str]]]:
+    """Each module of the core that a text imports (also in a notebook's JSON), and the names."""
+    text = text.replace('\\n",\n', "\n")
+    found: list[tuple[str, list[str]]] = [
+        (module, [])
+        for module in re.findall(r"^\W*import (scalingar_fw[\w.]*)", text, re.MULTILINE)
+    ]
+    for module, listed in re.findall(
+        r"^\W*from (scalingar_fw[\w.]*) import (\([^)]*\)|[^\n]*)", text, re.MULTILINE
+    ):
+        plain = re.sub(r"#[^\n]*|\bas \w+|[\"\\(),]", " ", listed)
+        found.append((module, plain.split()))
+    return found
+
+
+def test_imports_are_seen_wherever_they_are_written() -> None:
+    assert imports_of_the_core(
+        "import scalingar_fw as sar\n"
+        "    from scalingar_fw.files import slug as s, write_json  # comment\n"
+        "from scalingar_fw import (\n    decode,\n    take,\n)\n"
+        '    "from scalingar_fw.registry import Registry\\n",\n    "x = 1"'
+    ) == [
+        ("scalingar_fw", []),
+        ("scalingar_fw.files", ["slug", "write_json"]),
+        ("scalingar_fw", ["decode", "take"]),
+        ("scalingar_fw.registry", ["Registry"]),
+    ]
+
+
+@pytest.mark.parametrize("path", COPIED, ids=name)
+def test_a_document_imports_the_core_by_its_public_names(path: Path) -> None:
+    for module, names in imports_of_the_core(path.read_text(encoding="utf-8")):
+        assert module in PUBLIC, f"{name(path)} imports {module}: export what it needs"
+        assert set(names) <= set(importlib.import_module(module).__all__)
 
 
 def symbols(path: Path) -> set[str]:

@@ -20,6 +20,7 @@ from scalingar_analysis.runs.example import Example, Picture
 from scalingar_fw.config.run_config import RunConfig
 from scalingar_fw.decoding.result import Array, Decoded, Ledger
 from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.generation.generation import Generation
 from scalingar_fw.generation.run_folder import RunFile, prompt_folders
 from scalingar_fw.generation.trace import MANIFEST, Trace, read_trace
 from scalingar_fw.reading import read_record, read_text
@@ -142,7 +143,7 @@ def _examples_of(thing: Any) -> list[Example]:
         return [thing]
     if isinstance(thing, Trace):
         return _of_trace(thing)
-    if hasattr(thing, "decoded") and hasattr(thing, "pixels_of"):  # a Generation
+    if isinstance(thing, Generation):
         thing.decode_pixels()
         pictures = {c.id: c.pixels for c in thing.candidates}
         name = thing.config.strategy["name"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from scalingar_analysis.recordings.recording import Recording
+from scalingar_analysis.recordings.recording import Asked, Recording
 from scalingar_fw.errors import ScalingarError
 
 
@@ -37,7 +37,6 @@ def halves(recording: Recording, share: float, seed: int) -> tuple[list[int], li
     return sides
 
 
-def _name(asked: object) -> str:
+def _name(asked: Asked) -> str:
     """The cluster, or the prompt itself where clusters were not recorded."""
-    cluster = str(getattr(asked, "cluster", ""))
-    return cluster or repr(getattr(asked, "prompt", ""))
+    return asked.cluster or repr(asked.prompt)

@@ -167,7 +167,7 @@ def measure(model: Any, n: int, steps: int | None = None) -> Measured:
         torch.cuda.reset_peak_memory_stats(model.device)
         return int(bytes_)
 
-    prompt = PROMPTS[getattr(model, "texts", model) is None]
+    prompt = PROMPTS[isinstance(model, LlamaGenModel) and model.texts is None]
     most = model.grid.size - 1
     steps = most if steps is None else min(steps, most)
     peak()
