@@ -24,6 +24,8 @@ CALLERS = {
         ["lazy_initialization", "get_seq_length", "get_mask_sizes", "padding_side"],
     ),
     "torch, of an optimiser": ([], ["closure"]),
+    "whoever writes to a stream, and whoever asks for the time": ([], ["writelines", "utcnow"]),
+    "the kit's fresh process, from the text of its program": ([], ["_child"]),
     "attrs, of a validator": ([], ["instance"]),
     "reading.checked_record, of a TypedDict": ([], ["wall_seconds", "created"]),
 }
