@@ -87,6 +87,7 @@ class Step:
 
     @property
     def cell(self) -> tuple[int, int]:
+        """Row and column of the token being chosen, in raster order from (0, 0)."""
         return divmod(self.index, self.grid.cols)
 
     def noise_for(self, parent: Tensor) -> Tensor:
@@ -461,16 +462,29 @@ class ModelAdapter(Protocol):
         ...
 
     def encode(self, prompts: Sequence[Prompt]) -> Any:
-        """Validate and encode the prompts; raises `ScalingarError` for one it cannot read."""
+        """The prompts as `prefill` wants them, checked: no later method refuses a prompt.
+
+        Raises:
+            ScalingarError: the model cannot read one of them; names it.
+        """
         ...
 
     def prefill(self, conditioning: Any, copies: int) -> tuple[Cache, Logits]:
-        """Read each prompt once and copy it: `copies` consecutive rows for each prompt; the
-        logits choose token 0."""
+        """Read each of P prompts once, and copy it to `copies` consecutive rows.
+
+        The logits, `[P copies, V]` for each branch, choose token 0. The cache holds both branches
+        and moves by `take`. Guarantee: a prompt's rows are the same whatever its company, up to the
+        rounding of matrix products.
+        """
         ...
 
     def step(self, cache: Cache, token: Tensor, index: int) -> Logits:
-        """Read `token [N]` (token `index` of each row), in place; logits for the next one."""
+        """Read `token [N]` int64 (token `index` of each row) into the cache, in place.
+
+        The logits, `[N, V]` for each branch, choose token `index + 1`: unnormalised, before guidance,
+        temperature and truncation, in any floating dtype. N is the number of rows that the cache
+        has now; it shrinks when candidates end and may grow when a sampler forks.
+        """
         ...
 
     def calls(self, index: int) -> int:
@@ -478,11 +492,13 @@ class ModelAdapter(Protocol):
         ...
 
     def decode_images(self, tokens: Tensor) -> Tensor:
-        """`[N, T]` tokens to `[N, 3, H, W]` images in [-1, 1]."""
+        """`[N, T]` int64 tokens, complete, to `[N, 3, H, W]` float images in [-1, 1]; values
+        beyond that are clipped by the caller."""
         ...
 
     def row_bytes(self) -> int:
-        """Bytes that one live candidate holds (all branches): cache and logits."""
+        """Bytes that one live candidate holds at its last token, all branches: cache and logits.
+        `--max-memory` plans by it, so too small a number runs out of memory."""
         ...
 
 

@@ -64,6 +64,7 @@ class Guided:
 
     @functools.cached_property
     def log_probs(self) -> Tensor:
+        """`[N, V]` float32, in nats; -inf where a token is forbidden."""
         return torch.log_softmax(self.logits, -1)
 
     def __len__(self) -> int:

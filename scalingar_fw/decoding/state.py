@@ -217,7 +217,12 @@ class Chosen:
 class Cache(Protocol):
     """A model's memory of its rows (KV, masks, positions); both branches inside."""
 
-    def take(self, rows: Tensor) -> Any: ...
+    def take(self, rows: Tensor) -> Any:
+        """The cache of `rows [M]` int64: any choice, order or repetition of the rows it has.
+
+        Guarantee: a row's entry stays that row's, and this cache may still be read afterwards.
+        """
+        ...
 
 
 @runtime_checkable
@@ -236,6 +241,7 @@ class GivenUp:
     cache: Any
 
     def take(self, rows: Tensor) -> Any:
+        """The cache of `rows [M]`; the one inside must not be read any more."""
         if not isinstance(self.cache, MovesInPlace):
             return take(self.cache, rows)
         self.cache.keep(rows)
