@@ -20,7 +20,8 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     cls=Commands,
     # Styles reach the streams, which are `terminal.Shown`: those know what a terminal is.
     context_settings={"help_option_names": ["-h", "--help"], "color": True},
-    epilog="Start with: scalingar generate 'a circle left of a square'",
+    epilog="Start with: scalingar generate 'a circle left of a square'. What a command takes, with "
+    "examples: scalingar COMMAND --help",
 )
 @click.option(
     "--version",

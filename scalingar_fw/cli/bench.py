@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from scalingar_fw.cli import completion
+from scalingar_fw.cli.command import Grouped
 from scalingar_fw.cli.generate import _pairs, share_cores
 from scalingar_fw.cli.group import app_of, common_options, ending_tidily
 from scalingar_fw.errors import ScalingarError
 
+if TYPE_CHECKING:
+    from scalingar_fw.experiments.sweep import Sweep
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(
+    cls=Grouped,
+    groups={
+        "What is compared": ("--strategy", "-n", "--seeds", "--set", "--config"),
+        "On what": (
+            "--benchmark", "--benchmark-option", "--split", "--limit", "--model", "--weights",
+            "--option",
+        ),
+        "How to sample": ("--guidance", "--temperature", "--top-k", "--top-p"),
+        "Where to run": (
+            "--device", "--dtype", "--executor", "--executor-option", "--workers", "--threads",
+            "--batch", "--max-tokens", "--max-hours",
+        ),
+        "What to write": ("--out", "--record", "--images", "--tracker", "--dry-run", "--json"),
+    },
+    examples=(
+        "scalingar bench --strategy scalingar --strategy best-of-n -n 4 --limit 12",
+        "scalingar bench --strategy scalingar -n 1,2,4,8 --seeds 0-4 --out runs/budgets",
+        "scalingar bench --benchmark prompts.jsonl --strategy base --dry-run",
+        "scalingar bench --out runs/budgets          # go on where it stopped",
+    ),
+)  # fmt: skip
 @click.option(
     "--config",
     type=_FILE,
@@ -24,11 +52,16 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="DIR",
-    help="The experiment's folder; one that is there is gone on with.",
+    help="The experiment's folder; one that is there is gone on with "
+    "(default: runs/bench-<benchmark>-<split>-<model>).",
 )
-@click.option("--model", metavar="NAME", help="The model (default: shapes).")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="The model (default: shapes).",
+    shell_complete=completion.names("model"),
+)
 @click.option(
     "--weights",
     metavar="WEIGHTS",
@@ -39,6 +72,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--benchmark",
     metavar="NAME",
     help="The benchmark, or a .jsonl, .csv or .parquet file of prompts (default: shapes).",
+    shell_complete=completion.names("benchmark"),
 )
 @click.option(
     "--benchmark-option",
@@ -50,7 +84,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--split", metavar="NAME", help="The benchmark's split (default: test).")
 @click.option("--limit", type=click.IntRange(1), metavar="K", help="K items, in turn from tasks.")
 @click.option(
-    "--strategy", "strategies", multiple=True, metavar="NAME", help="A strategy (repeatable)."
+    "--strategy",
+    "strategies",
+    multiple=True,
+    metavar="NAME",
+    help="A strategy (repeatable).",
+    shell_complete=completion.names("strategy"),
 )
 @click.option("-n", "n", metavar="N,N", help="Candidates: 8, or 1,4,8 (default: a strategy's own).")
 @click.option("--seeds", metavar="S-S", help="Seeds: 0, 0-4 or 1,3 (default: 0).")
@@ -60,6 +99,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     multiple=True,
     metavar="KEY=VALUE",
     help="A setting of every strategy (repeatable).",
+    shell_complete=completion.settings,
 )
 @click.option("--guidance", type=float, metavar="S", help="Guidance scale (default: the model's).")
 @click.option("--temperature", type=float, metavar="T", help="Temperature (default: the model's).")
@@ -118,7 +158,7 @@ def bench(
     ctx: click.Context,
     /,
     config: Path | None,
-    out: Path,
+    out: Path | None,
     options: tuple[str, ...],
     benchmark_options: tuple[str, ...],
     strategies: tuple[str, ...],
@@ -136,9 +176,14 @@ def bench(
     """Compare strategies on a benchmark.
 
     The work is cut into units that are finished one by one; the same command again does what is
-    missing, and more strategies, seeds or items amend what is there. Without --config, --out goes
-    on with the sweep that the folder holds.
+    missing, and more strategies, seeds or items amend what is there. Without --config and
+    --strategy, --out goes on with the sweep that the folder holds.
     """
+    if out is None and config is None and not strategies:
+        raise click.UsageError(
+            "Nothing to compare: give --strategy NAME, --config FILE, or --out DIR of a sweep to go "
+            "on with."
+        )
     share_cores()
     app = app_of(ctx)
     registry = app.registry
@@ -152,7 +197,7 @@ def bench(
     given: dict[str, Any] = {}
     if config is not None:
         given = read_sweep(config)
-    elif not strategies:
+    elif out is not None and not strategies:
         there = Layout(out).sweep
         if not there.is_file():
             raise ScalingarError(
@@ -175,6 +220,7 @@ def bench(
         typed["strategies"] = list(strategies)
     given |= parse_sweep(typed, "the command line")
     sweep = make_sweep(given, registry)
+    out = default_folder(sweep) if out is None else out
     observers = [bench_progress.make_observer(as_json), *(make_tracker(t, out) for t in trackers)]
     with ending_tidily():
         ended = run_sweep(
@@ -194,6 +240,27 @@ def bench(
         click.echo("\n".join(bench_progress.summary(ended, str(out))))
     if ended.failed:
         ctx.exit(1)
+
+
+def default_folder(sweep: Sweep) -> Path:
+    """`runs/bench-<benchmark>-<split>-<model>`: what strategies, seeds and items are added to, so
+    that the same command, or one with another strategy, finds what is there. Weights or loader
+    options other than the default make it another model: their hash is added."""
+    from scalingar_fw.generation.run_folder import slug
+
+    benchmark = Path(sweep.benchmark).stem
+    parts = [benchmark, sweep.split, sweep.model.split("/")[-1]]
+    own = {
+        "weights": sweep.weights,
+        "options": dict(sweep.options),
+        "benchmark": sweep.benchmark if benchmark != sweep.benchmark else None,
+        "benchmark_options": dict(sweep.benchmark_options),
+        "sampling": dict(sweep.sampling),
+    }
+    if any(own.values()):
+        text = json.dumps(own, sort_keys=True, default=str)
+        parts.append(hashlib.sha256(text.encode()).hexdigest()[:6])
+    return Path("runs") / "-".join(["bench", *map(slug, parts)])
 
 
 def _values(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scalingar_fw.cli import completion
+from scalingar_fw.cli.command import Grouped
 from scalingar_fw.cli.group import app_of, common_options, ending_tidily
 from scalingar_fw.errors import ScalingarError
 
@@ -21,14 +23,40 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SEED = click.IntRange(0, 2**64 - 1)
 
 
-@click.command()
+@click.command(
+    cls=Grouped,
+    groups={
+        "What to make": ("--class", "--negative", "--prompts", "--model", "--weights", "--option"),
+        "How to search": ("--strategy", "-n", "--seed", "--set", "--config", "--check"),
+        "How to sample": ("--guidance", "--temperature", "--top-k", "--top-p"),
+        "Where to run": ("--device", "--dtype", "--reward-device", "--max-memory"),
+        "What to write": ("--out", "--overwrite", "--json"),
+    },
+    examples=(
+        'scalingar generate "a circle left of a square"',
+        'scalingar generate "two squares" --strategy best-of-n -n 4 --seed 1',
+        'scalingar generate "a red ring" --set termination.quantile=0.3',
+        "scalingar generate --prompts prompts.txt --out pictures",
+        "scalingar generate --config pictures/config.yaml --out again",
+    ),
+)
 @click.argument("prompt", required=False)
 @click.option(
     "--class", "class_id", type=int, metavar="ID", help="A class, where a model takes one."
 )
 @click.option("--negative", metavar="TEXT", help="What to avoid, where a model takes it.")
-@click.option("--model", metavar="NAME", help="The model (default: shapes).")
-@click.option("--strategy", metavar="NAME", help="The strategy (default: scalingar).")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="The model (default: shapes).",
+    shell_complete=completion.names("model"),
+)
+@click.option(
+    "--strategy",
+    metavar="NAME",
+    help="The strategy (default: scalingar).",
+    shell_complete=completion.names("strategy"),
+)
 @click.option(
     "-n", "n", type=click.IntRange(1), metavar="N", help="Candidates (default: the strategy's, 8)."
 )
@@ -56,6 +84,7 @@ _SEED = click.IntRange(0, 2**64 - 1)
     multiple=True,
     metavar="KEY=VALUE",
     help="Change a setting: termination.quantile=0.2, termination=never (repeatable).",
+    shell_complete=completion.settings,
 )
 @click.option(
     "--config",
@@ -135,7 +164,6 @@ def generate(
     reporter = make_reporter()
     registry = app_of(ctx).registry
     with ending_tidily(), reporter:
-        reporter.phase("loading")
         share_cores()
         # torch is imported from here on
         from scalingar_fw.config.keys import read_settings
@@ -159,7 +187,9 @@ def generate(
             raise click.UsageError(
                 "Missing PROMPT: give one, --prompts FILE, or a --config with it."
             )
-        plan = prepare(GenerationRequest(**given), registry)
+        request = GenerationRequest(**given)
+        # A typing error is told before anything says that it loads.
+        plan = prepare(request, registry, before_load=lambda: reporter.phase("loading"))
         folder = run_folder.default_folder(plan, prompts_file) if out is None else out
         with new_folder(folder, overwrite) as place:
             many = prompts_file is not None or len(plan.prompts) > 1

@@ -34,6 +34,16 @@ BUILT_IN = {
     "import": (_HERE + "official:import_", "Bring an official evaluator's results into a run."),
     "plugins": (_HERE + "plugins_new:plugins", "List plugins, or start one: plugins new NAME."),
     "check": (_HERE + "check:check", "Check a component, strategy or model against its contracts."),
+    "completion": (_HERE + "completion:completion", "Complete names and options in your shell."),
+}
+#: Headings of `--help`, and where commands of well-known names stand if they are there; a plugin's
+#: other commands have a heading of their own.
+SECTIONS = {
+    "Make a picture, and look at it": ("generate", "ui", "report", "plot"),
+    "Compare strategies": ("bench", "compare", "score", "export", "import", "reproduce"),
+    "Work on a policy, on recorded candidates": ("record", "replay", "autopsy", "lab", "tune"),
+    "What there is": ("list", "show", "models", "doctor"),
+    "Plugins and the shell": ("plugins", "check", "completion"),
 }
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -172,12 +182,15 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in BUILT_IN.items()])
-        others = self.plugin_commands(ctx)
-        if others:
-            with formatter.section("Commands of plugins"):
-                formatter.write_dl([(n, others[n].summary or "-") for n in sorted(others)])
+        lines = {name: line for name, (_, line) in BUILT_IN.items()}
+        lines |= {n: e.summary or "-" for n, e in sorted(self.plugin_commands(ctx).items())}
+        placed = {name for names in SECTIONS.values() for name in names}
+        others = tuple(name for name in lines if name not in placed)
+        for heading, names in {**SECTIONS, "Commands of plugins": others}.items():
+            rows = [(name, lines[name]) for name in names if name in lines]
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

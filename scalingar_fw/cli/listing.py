@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scalingar_fw.cli import completion
 from scalingar_fw.cli.group import app_of, common_options
-from scalingar_fw.errors import ScalingarError, unknown_name
+from scalingar_fw.errors import ScalingarError, did_you_mean
 from scalingar_fw.registry import KINDS
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def rows(registry: Registry, kind: str) -> list[dict[str, str]]:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.names())
 @common_options
 @click.pass_context
 def show(ctx: click.Context, name: str) -> None:
@@ -92,7 +93,7 @@ def show(ctx: click.Context, name: str) -> None:
     registry = app_of(ctx).registry
     found = [e for e in registry.entries.values() if name in (e.name, e.full_name)]
     if not found:
-        raise unknown_name("name", name, {_shown(registry, e) for e in registry.entries.values()})
+        raise _nothing_like(name, {_shown(registry, e) for e in registry.entries.values()})
     failures = []
     for place, entry in enumerate(found):
         try:
@@ -105,6 +106,16 @@ def show(ctx: click.Context, name: str) -> None:
         raise failures[0]
     for failure in failures:
         click.echo(f"Warning: {failure}", err=True)
+
+
+def _nothing_like(name: str, names: set[str]) -> ScalingarError:
+    """What to say where `show` finds nothing: everything that is registered would be a screen."""
+    import difflib
+
+    close = difflib.get_close_matches(name, sorted(names), n=5, cutoff=0.6)
+    close += sorted(n for n in names if name in n and n not in close)[: 5 - len(close)]
+    near = f" Did you mean {', '.join(map(repr, close))}?" if close else did_you_mean(name, names)
+    return ScalingarError(f"Unknown name {name!r}.{near} See `scalingar list {'|'.join(_LISTS)}`.")
 
 
 def _page(registry: Registry, entry: Entry) -> str:

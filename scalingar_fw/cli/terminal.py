@@ -45,7 +45,9 @@ class Shown:
     def __init__(self, stream: Any) -> None:
         self.stream = stream
 
-    def write(self, text: str) -> int:
+    def write(self, text: str | bytes) -> int:
+        if isinstance(text, bytes):  # click's way to tell a shell what it may complete
+            text = text.decode("utf-8", "backslashreplace")
         styled = self.stream.isatty()
         again = _AGAIN.match(text)
         out, place = [], 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,17 @@ class Plan:
         return self.config.prompts
 
 
-def prepare(request: GenerationRequest, registry: Registry | None = None) -> Plan:
+def prepare(
+    request: GenerationRequest,
+    registry: Registry | None = None,
+    before_load: Callable[[], None] = lambda: None,
+) -> Plan:
     """Resolve a request: names to objects, None to numbers, prompts to batches.
 
     The cheap checks come first: a typing error must not wait for a model to load.
+
+    Args:
+        before_load: called when these checks are passed and the model is about to be loaded.
 
     Raises:
         ScalingarError: something is unknown, cannot be loaded, or does not fit together.
@@ -64,6 +71,7 @@ def prepare(request: GenerationRequest, registry: Registry | None = None) -> Pla
     start = time.perf_counter()
     name, load = find_model(request.model, registry)
     options = resolve_options(name, load, request.options) if callable(load) else request.options
+    before_load()
     adapter = load_adapter(
         name,
         load,

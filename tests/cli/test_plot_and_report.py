@@ -51,6 +51,29 @@ def test_it_is_dark_or_an_image_where_asked_for(cli, run, tmp_path):
         assert image.convert("RGB").getpixel((0, 0)) == (0x16, 0x18, 0x1C)
 
 
+def test_the_format_names_the_file_or_agrees_with_its_name(cli, run, tmp_path):
+    result = cli("plot", "run", "--kind", "live", "--format", "pdf")
+    assert result.exit_code == 0 and result.stdout == "live.pdf\n"
+    assert (tmp_path / "live.pdf").read_bytes().startswith(b"%PDF")
+    wrong = cli("plot", "run", "--kind", "live", "--format", "pdf", "--out", "x.png")
+    assert wrong.exit_code == 2 and ".pdf" in wrong.stderr and not (tmp_path / "x.png").exists()
+
+
+def test_a_figure_for_a_paper_is_as_wide_as_its_column(cli, run, tmp_path):
+    for width, pixels in (((), 330), ((4,), 400)):
+        arguments = ("--paper", *width, "--out", "p.png", "--dpi", 100, "--overwrite")
+        result = cli("plot", "run", "--kind", "confidence", *arguments)
+        assert result.exit_code == 0, result.output
+        with PIL.Image.open(tmp_path / "p.png") as image:
+            assert image.size[0] == pytest.approx(pixels, abs=2)
+
+
+def test_a_figure_of_several_panels_is_refused_for_a_paper(cli, run):
+    result = cli("plot", "run", "--kind", "dynamics", "--paper")
+    assert result.exit_code == 2 and "several panels" in result.stderr
+    assert "confidence" in result.stderr
+
+
 def test_a_file_that_is_there_is_kept(cli, run, tmp_path):
     (tmp_path / "live.svg").write_text("mine")
     result = cli("plot", "run", "--kind", "live")

@@ -140,8 +140,8 @@ def test_algorithm_1_step_by_step() -> None:
     assert lengths(result) == [16, 5, 7, 11]  # the token of the pruning step is the last
     assert result.recoveries == 2 and result.answer() is a
     assert b.reason == (
-        "its confidence fell below the threshold and did not rebound by 10 % within 2 steps: now "
-        "0.600 against 0.650 (eq. 9)"
+        "its confidence fell below the threshold and did not rebound by 10 % from its low within 2 "
+        "steps, now 0.600 with the threshold at 0.650 (eq. 9)"
     )
 
     thetas = [0.65, 0.65, 0.65, 0.625, 0.6125, 0.67375, 0.686875, 0.6934375, 0.69671875]

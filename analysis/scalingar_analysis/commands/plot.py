@@ -9,18 +9,62 @@ from typing import Any
 
 import click
 
+from scalingar_fw.cli.command import Grouped
 from scalingar_fw.cli.group import common_options
 from scalingar_fw.errors import ScalingarError
 
 
-@click.command()
+def _kinds(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
+    """What may be typed for --kind."""
+    from scalingar_analysis.plots.plot_registry import KINDS
+
+    return [name for name in KINDS if name.startswith(typed)]
+
+
+@click.command(
+    cls=Grouped,
+    groups={
+        "What is drawn": (
+            "--kind", "--prompt", "--candidate", "--signal", "--by", "--strategy", "--list",
+        ),
+        "How it looks, and where it goes": (
+            "--format", "--out", "--paper", "--dark", "--dpi", "--overwrite",
+        ),
+    },
+    examples=(
+        "scalingar plot picture --kind confidence",
+        "scalingar plot picture --kind map --signal margin --format png --dpi 300",
+        "scalingar plot runs/budgets --kind pareto --paper --format pdf",
+    ),
+)  # fmt: skip
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--kind", default="dynamics", show_default=True, metavar="KIND", help="See --list.")
+@click.option(
+    "--kind",
+    default="dynamics",
+    show_default=True,
+    metavar="KIND",
+    help="See --list.",
+    shell_complete=_kinds,
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="A .svg, .pdf or .png (default: KIND.svg).",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["svg", "pdf", "png"]),
+    help="The format, where --out does not say it (default: svg).",
+)
+@click.option(
+    "--paper",
+    is_flag=False,
+    flag_value=3.3,
+    type=click.FloatRange(2, 12),
+    metavar="[INCHES]",
+    help="For print: this wide (default: 3.3, a column), small serif type.",
 )
 @click.option("--dark", is_flag=True, help="Light on dark.")
 @click.option("--prompt", type=click.IntRange(0), metavar="P", help="Which prompt, from 0 (0).")
@@ -36,6 +80,8 @@ def plot(
     run: Path | None,
     kind: str,
     out: Path | None,
+    form: str | None,
+    paper: float | None,
     dark: bool,
     dpi: int,
     overwrite: bool,
@@ -55,15 +101,17 @@ def plot(
     if run is None:
         raise click.UsageError("Missing RUN: name the folder of a run, or give --list.")
     kind_of(kind)
-    path = Path(f"{kind}.svg") if out is None else out
+    path = Path(f"{kind}.{form or 'svg'}") if out is None else out
+    if form is not None and path.suffix.lower() != f".{form}":
+        raise ScalingarError(f"--format {form} writes no {path.name}: let --out end in .{form}.")
     check_file(path, overwrite)
     from scalingar_analysis.plots.plot_registry import figure
     from scalingar_analysis.plots.style import format_of, our_style, save
 
-    form = format_of(path)
-    made = figure(run, kind, dark, **options)
-    with writing_file(path) as beside, our_style(dark):
-        save(made, beside, dpi=dpi, kind=form)
+    written = format_of(path)
+    made = figure(run, kind, dark, paper, **options)
+    with writing_file(path) as beside, our_style(dark, paper is not None):
+        save(made, beside, dpi=dpi, kind=written)
     click.echo(path)
 
 

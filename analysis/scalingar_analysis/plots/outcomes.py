@@ -76,6 +76,8 @@ def plot_calibration(
     bins: int = 10,
     label: str = "confidence C",
     diagonal: bool = False,
+    name: str = "",
+    place: int = 0,
 ) -> Axes:
     """The share of correct images in bins of equally many, with 95 % intervals.
 
@@ -85,6 +87,8 @@ def plot_calibration(
         clusters: whose images hang together (candidates of one prompt, prompts of one combination):
             they count together in the intervals, and a bin of fewer than five clusters has none.
             Every image by itself where None.
+        name, place: the strategy and its place among those that are drawn into the same Axes;
+            their confidences are different quantities, so each has a curve of its own.
 
     Raises:
         ScalingarError: lengths differ, or no image has both a confidence and a score.
@@ -113,28 +117,31 @@ def plot_calibration(
         x,
         y,
         yerr=error,
-        color=colours.answer,
-        marker="o",
+        **look(colours, place),
+        label=shorten(name, 28) or None,
         markersize=4,
         linewidth=1.3,
         elinewidth=1,
         capsize=2,
     )
-    ax.axhline(right.mean(), color=colours.ink, linewidth=0.9, linestyle=(0, (1, 2)))
-    ax.annotate(
-        f"all {len(data)}: {right.mean():.2f}",
-        (1, right.mean()),
-        xycoords=ax.get_yaxis_transform(),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color=colours.muted,
-    )
+    if not name:  # lines of several strategies, and what they say, would lie on each other
+        ax.axhline(right.mean(), color=colours.ink, linewidth=0.9, linestyle=(0, (1, 2)))
+        ax.annotate(
+            f"all {len(data)}: {right.mean():.2f}",
+            (1, right.mean()),
+            xycoords=ax.get_yaxis_transform(),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color=colours.muted,
+        )
     if diagonal:
         ends = [max(0.0, x.min()), min(1.0, x.max())]
         ax.plot(ends, ends, color=colours.other, linewidth=1, linestyle=(0, (4, 2)))
     ax.set_ylim(0, 1.02)
+    if name:
+        legend_above(ax, columns=2)
     ax.set_xlabel(f"{label} (mean of a bin)")
     ax.set_ylabel("share correct, 95 % interval")
     return ax

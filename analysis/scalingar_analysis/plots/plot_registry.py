@@ -6,7 +6,7 @@ analysis.plot(run, "maps", signal="kl")      # in a notebook, or with an ax
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from scalingar_analysis.plots.guidance import plot_guidance
 from scalingar_analysis.plots.live import plot_live, plot_tokens
 from scalingar_analysis.plots.signals import SIGNALS, label_of, plot_signal
 from scalingar_analysis.plots.steps import POLICY
-from scalingar_analysis.plots.style import axes_or_new, head, new_figure, our_style
+from scalingar_analysis.plots.style import axes_or_new, fit, head, new_figure, our_style
 from scalingar_analysis.runs.example import Example
 from scalingar_analysis.runs.run import Run, as_run
 from scalingar_fw.decoding.result import Array
@@ -133,16 +133,27 @@ def _profile(axis: str) -> Callable[[Run, Options, Axes | None], Axes]:
 def _outcomes(run: Run, o: Options, ax: Axes | None) -> Axes:
     """Of scored candidates by correctness, else by how each ended."""
     table = run.table()
-    inside = table["confidence"] != 0.5  # what strategies say that estimate none
-    if o.strategy is not None:
-        inside &= table["strategy"] == o.strategy
-    score, confidence = table["score"][inside], table["confidence"][inside]
-    if np.isfinite(score).any():
-        groups = {"correct": confidence[score > 0.5], "incorrect": confidence[score <= 0.5]}
-    else:
-        status = table["status"][inside]
-        groups = {str(s): confidence[status == s] for s in sorted(set(status))}
+    groups: dict[str, Array] = {}
+    by_strategy = _estimating(table, o)
+    for label, inside in by_strategy.items():
+        prefix = f"{label}: " if len(by_strategy) > 1 else ""
+        score, confidence = table["score"][inside], table["confidence"][inside]
+        if np.isfinite(score).any():
+            groups[f"{prefix}correct"] = confidence[score > 0.5]
+            groups[f"{prefix}incorrect"] = confidence[score <= 0.5]
+        else:
+            status = table["status"][inside]
+            groups |= {f"{prefix}{s}": confidence[status == s] for s in sorted(set(status))}
     return outcomes.plot_distributions(groups, ax)
+
+
+def _estimating(table: Mapping[str, Array], o: Options) -> dict[str, Array]:
+    """Each strategy that estimates a confidence, and its rows. They are never pooled: what one
+    calls 0.7 is another's 0.3."""
+    known = np.isfinite(table["confidence"]) & (table["confidence"] != 0.5)  # 0.5: estimates none
+    labels = dict.fromkeys(str(s) for s in table["strategy"])
+    found = {label: known & (table["strategy"] == label) for label in labels}
+    return {k: v for k, v in found.items() if v.any() and o.strategy in (None, k)}
 
 
 def _auroc(run: Run, o: Options, ax: Axes | None) -> Axes:
@@ -180,16 +191,22 @@ def _risk(run: Run, o: Options, ax: Axes | None) -> Axes:
 
 def _calibration(run: Run, o: Options, ax: Axes | None) -> Axes:
     table = comparison_data.need_scores(run, "Calibration")
-    known = table["confidence"] != 0.5
-    if o.strategy is not None:
-        known &= table["strategy"] == o.strategy
-    homes = [
-        f"{t}: {c or p}"
-        for t, c, p in zip(*(table[k][known] for k in ("task", "cluster", "prompt")), strict=True)
-    ]
-    return outcomes.plot_calibration(
-        table["confidence"][known], table["score"][known], ax, clusters=homes
-    )
+    by_strategy = _estimating(table, o)
+    if not by_strategy:
+        raise ScalingarError("No strategy here estimates a confidence: there is none to calibrate.")
+    for place, (label, known) in enumerate(by_strategy.items()):
+        columns = (table[k][known] for k in ("task", "cluster", "prompt"))
+        homes = [f"{t}: {c or p}" for t, c, p in zip(*columns, strict=True)]
+        ax = outcomes.plot_calibration(
+            table["confidence"][known],
+            table["score"][known],
+            ax,
+            clusters=homes,
+            name=label if len(by_strategy) > 1 else "",
+            place=place,
+        )
+    assert ax is not None
+    return ax
 
 
 def _ladder(run: Run, o: Options, ax: Axes | None) -> Axes:
@@ -286,21 +303,40 @@ def kind_of(name: str) -> Kind:
     return KINDS[name]
 
 
-def figure(run: Any, kind: str = "dynamics", dark: bool = False, **options: Any) -> Figure:
-    """A figure of its own, in our style."""
-    entry, source, o = kind_of(kind), as_run(run), _options(options)
+def figure(
+    run: Any,
+    kind: str = "dynamics",
+    dark: bool = False,
+    paper: float | None = None,
+    **options: Any,
+) -> Figure:
+    """A figure of its own, in our style; `paper`: for print, so many inches wide."""
+    entry, o = kind_of(kind), _options(options)
+    if paper is not None and entry.draw is None:
+        one = ", ".join(name for name, k in KINDS.items() if k.draw is not None)
+        raise ScalingarError(
+            f"kind={kind!r} has several panels, which no column holds: for a paper take one of {one}."
+        )
+    source = as_run(run)
     if entry.figure is not None:
         return entry.figure(source, o, dark)
     assert entry.draw is not None
-    with our_style(dark):
+    with our_style(dark, paper is not None):
         ax = entry.draw(source, o, None)
         out: Any = ax.get_figure(root=True)
         made: Figure = out
+        if paper is not None:
+            fit(made, paper)
     return made
 
 
 def plot(
-    run: Any, kind: str = "dynamics", ax: Axes | None = None, dark: bool = False, **options: Any
+    run: Any,
+    kind: str = "dynamics",
+    ax: Axes | None = None,
+    dark: bool = False,
+    paper: float | None = None,
+    **options: Any,
 ) -> Any:
     """Plot a run: into `ax` where it is given (and returned), else as a figure.
 
@@ -309,10 +345,13 @@ def plot(
         kind: a name in `scalingar_analysis.plots.plot_registry.KINDS`.
         ax: an Axes to draw into; kinds of several panels make a figure of their own.
         dark: light on dark; an `ax` keeps its own colours.
+        paper: for print: so many inches wide (a column is about 3.3), small serif type.
         options: prompt, candidate, signal, by, strategy (`Options`).
     """
     if ax is None:
-        return figure(run, kind, dark, **options)
+        return figure(run, kind, dark, paper, **options)
+    if paper is not None:
+        raise ScalingarError("paper= sets a figure's width, and `ax` has one: give one of the two.")
     entry = kind_of(kind)
     if entry.draw is None:
         raise ScalingarError(f"kind={kind!r} has several panels: leave ax out.")

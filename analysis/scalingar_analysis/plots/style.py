@@ -151,13 +151,54 @@ def _rc(colours: Palette) -> dict[Any, Any]:
     }
 
 
+#: Width of one column of a two-column paper, in inches.
+COLUMN = 3.3
+#: Set in a serif face that matplotlib brings, in the size of a caption. Type 42: fonts go into a
+#: PDF whole, which publishers ask for.
+_PAPER = {
+    "font.family": ["STIXGeneral"],
+    "mathtext.fontset": "stix",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.1,
+    "pdf.fonttype": 42,
+}
+
+
 @contextlib.contextmanager
-def our_style(dark: bool = False) -> Iterator[None]:
-    """Our look and nobody's matplotlibrc, for the block."""
+def our_style(dark: bool = False, paper: bool = False) -> Iterator[None]:
+    """Our look and nobody's matplotlibrc, for the block; `paper`: for print, see `fit`."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_rc(palette(dark)))
+        matplotlib.rcParams.update(_rc(palette(dark)) | (_PAPER if paper else {}))
         yield
+
+
+def fit(figure: Figure, width: float) -> None:
+    """Make a figure of one panel `width` inches wide, its text staying as large as it is.
+
+    Where the legend would take the width from the data, it goes above them.
+
+    Raises:
+        ScalingarError: below 2 or above 12 inches there is no figure to read.
+    """
+    if not 2 <= width <= 12:
+        raise ScalingarError(f"width={width:g} must be between 2 and 12 inches.")
+    before, tall = figure.get_size_inches()
+    figure.set_size_inches(width, max(0.62 * width, min(tall, tall * width / before)))
+    for ax in figure.axes:
+        legend = ax.get_legend()
+        if legend is not None and width < 5:
+            ax.set_title("")
+            names = [text.get_text() for text in legend.get_texts()]
+            # About 14 characters of 7 points to an inch, and the line before each name.
+            most = min(4, max(1, int(14 * width / (max(map(len, names)) + 6))))
+            legend_above(ax, columns=most, handlelength=1.6, columnspacing=1.0)
+            figure.set_figheight(figure.get_figheight() + 0.15 * ((len(names) - 1) // most))
 
 
 class StandaloneFigure(Figure):

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from scalingar_analysis.plots.plot_registry import figure
 from scalingar_analysis.plots.style import shorten
-from scalingar_analysis.report import tables
+from scalingar_analysis.report import answer, tables
 from scalingar_analysis.report.pictures import inline_svg
 from scalingar_analysis.report.viewer import colours, viewer_data
 from scalingar_analysis.runs.example import Example
@@ -61,13 +61,16 @@ ALWAYS = (
 def page(run: Run, budget: int = BUDGET) -> str:
     """The report of a run as one HTML document."""
     examples, why_not = _examples(run)
-    shown, gallery = _gallery(examples, budget)
-    data = {"colours": colours(), "examples": shown}
+    opened = answer.interesting(examples)
+    shown, gallery = _gallery(examples, budget, opened)
+    data = {"colours": colours(), "open": opened, "examples": shown}
+    # What came out, how it came about, how good that is, all of it, and what made it.
     sections = [
-        ("summary", "Summary", tables.facts(run.about) + _config(run)),
-        ("results", "Results", _results(run, examples) + _figures(run)),
+        ("answer", "Answer", answer.top(run, examples, opened)),
         ("viewer", "Over time", _viewer(shown, why_not)),
+        ("results", "Results", _results(run, examples) + _figures(run)),
         ("gallery", "Gallery", _note(shown, examples) + gallery),
+        ("summary", "About this run", tables.facts(run.about) + _config(run)),
     ]
     body = "".join(
         f'<section id="{key}"><h2>{title}</h2>{content}</section>'
@@ -177,8 +180,11 @@ def _choices(shown: Sequence[dict[str, Any]]) -> str:
     return "".join(out)
 
 
-def _gallery(examples: Sequence[Example], budget: int) -> tuple[list[dict[str, Any]], str]:
-    """As many prompts as fit, evenly over the run: what the viewer reads, and the gallery."""
+def _gallery(
+    examples: Sequence[Example], budget: int, opened: int
+) -> tuple[list[dict[str, Any]], str]:
+    """As many prompts as fit, the one that the page opens on and the others evenly over the run:
+    what the viewer reads, and the gallery."""
     groups: dict[tuple[int, str], list[int]] = {}
     for place, e in enumerate(examples):
         groups.setdefault((e.item, e.prompt.label), []).append(place)
@@ -186,7 +192,8 @@ def _gallery(examples: Sequence[Example], budget: int) -> tuple[list[dict[str, A
     shown: dict[int, dict[str, Any]] = {}
     kept: set[tuple[int, str]] = set()
     spent = 0
-    for key in _spread(list(groups)):
+    first = [key for key, places in groups.items() if opened in places]
+    for key in dict.fromkeys([*first, *_spread(list(groups))]):
         made = {i: tables.gallery_entry(examples[i], i) for i in groups[key]}
         data = {i: {"place": i, **viewer_data(examples[i])} for i in groups[key]}
         size = sum(len(text) for text in made.values()) + len(_json(list(data.values())))

@@ -16,14 +16,21 @@ escape = html.escape
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """A table of plain text; columns after the first are numbers. It scrolls sideways by itself."""
+    """A table of plain text; columns after the first are numbers.
+
+    On a narrow screen each row becomes a block of name and value (`data-label`, report.css), so
+    that no column is cut; elsewhere a table that is too wide scrolls by itself.
+    """
     # Not a <caption>: that would be as wide as the table, and cut off on a phone.
     said = f'<p class="caption">{escape(caption)}</p>' if caption else ""
     cells = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
     body = "".join(
         "<tr>"
         + f'<th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "".join(
+            f'<td data-label="{escape(name)}">{escape(cell)}</td>'
+            for name, cell in zip(head[1:], row[1:], strict=True)
+        )
         + "</tr>"
         for row in rows
     )

@@ -18,7 +18,7 @@ from scalingar_analysis.plots.style import MAP_COLOURS
 from scalingar_analysis.runs.example import Example
 from scalingar_fw.decoding.result import Array, Status
 
-#: Signals whose maps the viewer offers.
+#: Signals whose maps the viewer offers, and whose values it tells of a cell.
 MAPS = ("entropy", "margin", "kl")
 
 
@@ -39,6 +39,21 @@ def _bytes(values: Array, low: float, high: float) -> str:
     return base64.b64encode(
         np.clip(np.rint(255 * share), 0, 255).astype(np.uint8).tobytes()
     ).decode()
+
+
+def _words(values: Array) -> dict[str, Any]:
+    """Whole numbers in base64, two bytes each where they fit, else four; little-endian."""
+    size = 2 if not len(values) or int(values.max()) < 2**16 else 4
+    data = np.asarray(values).astype(f"<u{size}").tobytes()
+    return {"size": size, "data": base64.b64encode(data).decode()}
+
+
+def _probabilities(signals: Any) -> dict[str, Any] | None:
+    """The probability that each token was drawn with, in steps of 1/65535."""
+    logs = signals.get("log_prob_guided")
+    if logs is None or not np.isfinite(logs).all():
+        return None
+    return _words(np.rint(65535 * np.exp(np.minimum(logs, 0.0))))
 
 
 def limits(example: Example, signal: str) -> tuple[float, float] | None:
@@ -92,6 +107,8 @@ def viewer_data(example: Example) -> dict[str, Any]:
                 "from": c.trajectory.forked_at,
                 "chosen": c.chosen,
                 "score": number(c.score),
+                "tokens": _words(c.tokens),
+                "probability": _probabilities(c.signals),
                 "confidence": []
                 if curve is None or not confident
                 else [number(v) for v in curve.tolist()],

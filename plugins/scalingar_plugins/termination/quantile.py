@@ -232,9 +232,11 @@ class QuantileTermination(Termination[ProbationState]):
                 "confidence {confidence:.3f} was below the threshold {threshold:.3f}, with "
                 f"{risen}, less than {rise} (Algorithm 1)"
             )
+        # What counts is the rise from the low, not the side of the threshold on which it ends: the
+        # sentence must be true, and read as true, on either side.
         when = "within" if self.recovery_rule == "any" else "after"
         return (
-            "its confidence fell below the threshold and did not rebound by "
-            f"{rise} {when} {window} steps: now {{confidence:.3f}} against "
+            f"its confidence fell below the threshold and did not rebound by {rise} from its low "
+            f"{when} {window} steps, now {{confidence:.3f}} with the threshold at "
             "{threshold:.3f} (eq. 9)"
         )

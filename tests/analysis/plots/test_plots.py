@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
@@ -26,7 +27,7 @@ from scalingar_analysis.plots.style import (
     palette_of,
     save,
 )
-from scalingar_analysis.runs.run import as_run
+from scalingar_analysis.runs.run import as_run, from_examples
 from scalingar_analysis.statistics.intervals import estimate
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.errors import ScalingarError
@@ -379,3 +380,28 @@ def test_the_table_of_a_run_has_a_row_for_each_candidate(generations):
     table = as_run(generations).table()
     assert len(table["n"]) == 16 and table["tokens"].sum() == sum(g.tokens for g in generations)
     assert set(table["status"]) == {"completed", "pruned"} and np.isnan(table["score"]).all()
+
+
+def test_confidences_of_different_strategies_are_never_pooled(complete):
+    # The second strategy's confidence lies elsewhere.
+    estimating = [
+        evolve(
+            e,
+            decoded=evolve(
+                e.decoded,
+                trajectories=[
+                    evolve(t, signals={**t.signals, "confidence": t.signals["confidence"] + shift})
+                    for t in e.decoded.trajectories
+                ],
+            ),
+        )
+        for e in complete.examples()
+        for shift in [5.0 if e.strategy == "by-margin" else 0.0]
+    ]
+    both = from_examples(estimating)
+    ax = plot(both, "calibration").axes[0]
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"plain", "by-margin"}
+    curves = [c.lines[0].get_xdata() for c in ax.containers]
+    assert max(curves[0]) < min(curves[1])  # no bin holds both
+    labels = [t.get_text() for t in plot(both, "outcomes").axes[0].get_legend().get_texts()]
+    assert {label.split(":")[0] for label in labels} == {"plain", "by-margin"}

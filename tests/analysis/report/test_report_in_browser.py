@@ -44,7 +44,7 @@ def file(report, tmp_path_factory):
 class Page:
     """An open report, with all that it complained about or asked the network for."""
 
-    def __init__(self, browser, file, width, **options):
+    def __init__(self, browser, file, width, fragment="", **options):
         self.context = browser.new_context(
             viewport={"width": width, "height": 800}, reduced_motion="reduce", **options
         )
@@ -57,7 +57,7 @@ class Page:
             "dialog", lambda d: (self.complaints.append(f"dialog {d.message}"), d.dismiss())
         )
         self.tab.on("request", lambda r: self.requests.append(r.url))
-        self.tab.goto(file.as_uri())
+        self.tab.goto(file.as_uri() + fragment)
 
     def views(self):
         """What each view says of the step."""
@@ -102,7 +102,7 @@ class Page:
         return self.views()
 
 
-@pytest.fixture(params=[1200, 360], ids=["desk", "phone"])
+@pytest.fixture(params=[1200, 390], ids=["desk", "phone"])
 def page(browser, file, request):
     opened = Page(browser, file, request.param)
     yield opened
@@ -169,6 +169,106 @@ def test_a_gallery_entry_opens_in_the_viewer_from_its_start(page):
     assert page.tab.input_value("#example") == "2"
     assert page.views()["slider"] == 0
     assert page.tab.evaluate("document.activeElement.id") == "step"
+
+
+def test_a_deep_link_opens_prompt_candidate_and_step(browser, file):
+    opened = Page(browser, file, 800, "#prompt=2&candidate=3&step=41")
+    assert opened.tab.input_value("#example") == "2"
+    assert opened.views()["slider"] == 41
+    assert opened.tab.inner_text("#grids .picked").startswith("#3")
+    assert opened.tab.inner_text("#cell").startswith("#3, token 41 (row 6, column 1): id ")
+    opened.tab.keyboard.press("ArrowLeft")
+    opened.until("location.hash === '#prompt=2&candidate=3&step=40'")
+    assert opened.complaints == []
+    opened.context.close()
+
+
+def test_a_link_that_names_what_is_not_there_opens_the_page_all_the_same(browser, file):
+    opened = Page(browser, file, 800, "#prompt=99&candidate=77&step=12345")
+    assert opened.views()["slider"] == 48
+    assert opened.tab.locator("#grids .picked").count() == 0
+    assert opened.complaints == []
+    opened.context.close()
+
+
+def test_the_answers_link_starts_the_story(page):
+    page.tab.click("text=Watch the candidates grow")
+    page.until("document.getElementById('step').value === '0'")
+    assert page.tab.locator("#grids .picked.answer").count() == 1
+
+
+def test_a_cell_tells_its_token_probability_and_signals(page, generations):
+    place = int(page.tab.input_value("#example"))
+    canvas = page.tab.locator("#grids canvas").nth(1)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    # The cell in row 2, column 3 of the grid of 6 x 8.
+    canvas.click(position={"x": box["width"] * 2.5 / 8, "y": box["height"] * 1.5 / 6})
+    said = page.tab.inner_text("#cell")
+    t = generations[place].decoded.trajectories[1]
+    p = float(t.signals["log_prob_guided"][10].astype("float64"))
+    assert said.startswith(f"#1, token 11 (row 2, column 3): id {t.tokens[10]}, ")
+    assert "entropy" in said and "margin" in said and "confidence" in said
+    found = float(said.split("probability ")[1].split(",")[0])
+    assert found == pytest.approx(2.718281828**p, abs=0.001)
+
+
+def test_keys_move_the_step_and_choose_candidates_wherever_the_focus_is(page):
+    page.to(20)
+    page.tab.evaluate("document.activeElement.blur()")
+    page.tab.keyboard.press("ArrowRight")
+    assert page.views()["slider"] == 21
+    page.tab.keyboard.press("Shift+ArrowLeft")  # the event before
+    assert page.views()["slider"] == 13
+    page.tab.keyboard.press("c")
+    page.tab.keyboard.press("c")
+    assert page.tab.inner_text("#grids .picked").startswith("#1")
+
+
+def test_candidates_can_be_filtered_and_sorted(page):
+    shown = (
+        "[...document.querySelectorAll('#grids figure')].filter((f) => !f.hidden)"
+        ".map((f) => Number(f.textContent.slice(1).split(/[ ,]/)[0]))"
+    )
+    page.to(30)
+    page.tab.select_option("#only", "ended")
+    assert page.tab.evaluate(shown) == [0]
+    page.tab.select_option("#only", "live")
+    assert page.tab.evaluate(shown) == [1, 2, 3]
+    page.tab.select_option("#only", "all")
+    page.tab.select_option("#order", "length")
+    assert page.tab.evaluate(shown) == [1, 2, 3, 0]
+    # Nobody judged this run.
+    assert page.tab.locator("#only option[disabled]").count() == 2
+
+
+def test_no_table_is_cut_on_a_phone(browser, file):
+    opened = Page(browser, file, 390)
+    cut = opened.tab.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).length"
+    )
+    assert cut == 0
+    opened.context.close()
+
+
+def test_the_reader_may_choose_dark_or_light(browser, file):
+    opened = Page(browser, file, 800, color_scheme="light")
+    opened.tab.click("#theme")
+    assert opened.tab.is_visible(".plot .dark svg")
+    assert opened.tab.inner_text("#theme") == "Light"
+    opened.tab.click("#theme")
+    assert opened.tab.is_visible(".plot .light svg")
+    opened.context.close()
+
+
+def test_on_paper_it_is_light_and_without_controls(browser, file):
+    opened = Page(browser, file, 800, color_scheme="dark")
+    opened.tab.emulate_media(media="print")
+    assert opened.tab.evaluate("getComputedStyle(document.body).backgroundColor") == (
+        "rgb(255, 255, 255)"
+    )
+    assert opened.tab.is_visible(".plot .light svg") and not opened.tab.is_visible("#play")
+    opened.context.close()
 
 
 def test_playing_moves_on_and_stops(page):

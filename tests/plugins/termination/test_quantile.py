@@ -146,11 +146,11 @@ def test_the_window_step_by_step() -> None:
 def test_the_sentence_says_what_happened() -> None:
     reasons = play(EASY, TABLE).reasons
     assert reasons[B] == (
-        "its confidence fell below the threshold and did not rebound by 10 % within 2 steps: now "
-        "0.600 against 0.650 (eq. 9)"
+        "its confidence fell below the threshold and did not rebound by 10 % from its low within 2 "
+        "steps, now 0.600 with the threshold at 0.650 (eq. 9)"
     )
     final = play(evolve(EASY, recovery_rule="final"), TABLE).reasons
-    assert "did not rebound by 10 % after 2 steps" in final[B]
+    assert "did not rebound by 10 % from its low after 2 steps" in final[B]
     short = play(evolve(EASY, recovery_window=0), TABLE).reasons
     assert short[B] == (
         "confidence 0.600 was below the threshold 0.650, with a rebound of 0.0%, less than 10 % "

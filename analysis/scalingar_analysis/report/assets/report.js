@@ -3,6 +3,7 @@
 // tokens decoded so far, from 0 to T.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
+  theme();
   const travel = document.getElementById("travel");
   if (!travel || !data.examples.length) return;
   const by = (id) => document.getElementById(id);
@@ -11,8 +12,31 @@
   const END = ["pruned", "dropped", "out of budget"];
   let example, place, maps, chart;
   let timer = null;
+  let picked = null; // a candidate's id
+  let hovered = null; // [candidate, cell]
+
+  // The reader's choice goes before the system's; a page on disk keeps nothing between two visits.
+  function theme() {
+    const button = document.getElementById("theme");
+    const root = document.documentElement;
+    let dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const say = () => { button.textContent = dark ? "Light" : "Dark"; };
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      dark = !dark;
+      root.dataset.theme = dark ? "dark" : "light";
+      say();
+    });
+    say();
+  }
 
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const words = (packed) => {
+    if (!packed) return null;
+    const view = new DataView(bytes(packed.data).buffer);
+    const read = packed.size === 2 ? "getUint16" : "getUint32";
+    return Array.from({ length: view.byteLength / packed.size }, (_, i) => view[read](i * packed.size, true));
+  };
   const make = (parent, name, attributes = {}, text = "") => {
     const node = document.createElementNS(SVG, name);
     for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -72,13 +96,13 @@
     };
     const order = { other: 0, ended: 1, answer: 2 };
     const curves = example.candidates
-      .map((c) => [kindOf(c), line(c.confidence, c.chosen ? 0 : c.from)])
+      .map((c) => [kindOf(c), line(c.confidence, c.chosen ? 0 : c.from), c.id])
       .sort((a, b) => order[a[0]] - order[b[0]]);
-    curves.push(["threshold", line(example.threshold, 0)]);
+    curves.push(["threshold", line(example.threshold, 0), ""]);
     const ahead = make(svg, "g", { class: "ahead" });
     const past = make(svg, "g", { "clip-path": "url(#past)" });
-    for (const [kind, d] of curves) {
-      for (const group of [ahead, past]) make(group, "path", { class: `curve ${kind}`, d });
+    for (const [kind, d, id] of curves) {
+      for (const group of [ahead, past]) make(group, "path", { class: `curve ${kind}`, d, "data-candidate": id });
     }
     const marks = [];
     for (const event of example.events) {
@@ -121,11 +145,22 @@
       canvas.width = cell * example.cols;
       canvas.height = cell * example.rows;
       canvas.setAttribute("role", "img");
-      const caption = document.createElement("figcaption");
-      figure.append(canvas, caption);
+      const caption = document.createElement("button");
+      caption.type = "button";
+      const below = document.createElement("figcaption");
+      below.append(caption);
+      figure.append(canvas, below);
       by("grids").append(figure);
       const values = Object.fromEntries(Object.entries(c.maps).map(([k, v]) => [k, bytes(v)]));
-      return { c, figure, canvas, caption, values, image: by(`image-${place}-${c.id}`) };
+      const map = {
+        c, figure, canvas, caption, values, tokens: words(c.tokens), drawn: words(c.probability),
+        image: by(`image-${place}-${c.id}`),
+      };
+      caption.addEventListener("click", () => pick(picked === c.id ? null : c.id));
+      canvas.addEventListener("pointermove", (e) => hover(map, e));
+      canvas.addEventListener("pointerleave", () => { hovered = null; tellCell(); });
+      canvas.addEventListener("click", (e) => { hover(map, e); pick(c.id); });
+      return map;
     });
   }
 
@@ -166,15 +201,122 @@
       }
       const over = c.status !== "completed" && step >= c.length;
       const value = filled ? c.confidence[filled - 1] : null;
-      const words = [`#${c.id}${c.chosen ? " answer" : ""}`];
-      words.push(over ? `${c.status} at ${c.length}` : `${filled} of ${example.total}`);
-      if (value !== null && value !== undefined) words.push(`C ${value.toFixed(3)}`);
-      if (c.score !== null && step >= example.total) words.push(c.score > 0.5 ? "correct" : "incorrect");
-      caption.textContent = words.join(", ");
+      const said = [`#${c.id}${c.chosen ? " answer" : ""}`];
+      said.push(over ? `${c.status} at ${c.length}` : `${filled} of ${example.total}`);
+      if (value !== null && value !== undefined) said.push(`C ${value.toFixed(3)}`);
+      if (c.score !== null && step >= example.total) said.push(c.score > 0.5 ? "correct" : "incorrect");
+      caption.textContent = said.join(", ");
       figure.classList.toggle("ended", over);
       canvas.dataset.filled = filled;
-      canvas.setAttribute("aria-label", `Token grid of candidate ${words.join(", ")}`);
+      canvas.setAttribute("aria-label", `Token grid of candidate ${said.join(", ")}`);
     }
+  }
+
+  // --- one cell, and one candidate ----------------------------------------------------------
+  function hover(map, event) {
+    const box = map.canvas.getBoundingClientRect();
+    const edge = map.canvas.clientLeft;
+    const share = (at, from, size) => (at - from - edge) / (size - 2 * edge);
+    const col = Math.floor(share(event.clientX, box.left, box.width) * example.cols);
+    const row = Math.floor(share(event.clientY, box.top, box.height) * example.rows);
+    const inside = col >= 0 && row >= 0 && col < example.cols && row < example.rows;
+    hovered = inside ? [map, row * example.cols + col] : null;
+    tellCell();
+  }
+
+  function tellCell() {
+    const step = Number(slider.value);
+    const own = maps.find((m) => m.c.id === picked);
+    const at = hovered || (own && step > 0 ? [own, Math.min(step, own.c.length) - 1] : null);
+    if (!at) {
+      by("cell").textContent = "Point at a cell or choose a candidate to read token, probability and signals.";
+      return;
+    }
+    const [map, cell] = at;
+    const where = `#${map.c.id}, token ${cell + 1} (row ${Math.floor(cell / example.cols) + 1}, `
+      + `column ${(cell % example.cols) + 1})`;
+    if (cell >= map.c.length) {
+      by("cell").textContent = `${where}: never decoded, ${map.c.status} at ${map.c.length}.`;
+      return;
+    }
+    const facts = [`id ${map.tokens[cell]}`];
+    if (map.drawn) {
+      const p = map.drawn[cell] / 65535;
+      facts.push(p < 0.0005 ? "probability below 0.001" : `probability ${p.toFixed(3)}`);
+    }
+    for (const [name, scale] of Object.entries(example.maps)) {
+      if (!map.values[name]) continue;
+      const value = scale.low + (map.values[name][cell] / 255) * (scale.high - scale.low);
+      facts.push(`${scale.label} ${value.toFixed(2)}`);
+    }
+    const c = map.c.confidence[cell];
+    if (c !== null && c !== undefined) facts.push(`confidence ${c.toFixed(3)}`);
+    by("cell").textContent = `${where}: ${facts.join(", ")}.`;
+  }
+
+  function pick(id) {
+    picked = id;
+    markPicked();
+    tellCell();
+    link();
+  }
+
+  function markPicked() {
+    for (const { c, figure, caption } of maps) {
+      figure.classList.toggle("picked", c.id === picked);
+      caption.setAttribute("aria-pressed", String(c.id === picked));
+    }
+    for (const path of document.querySelectorAll("#chart .curve")) {
+      path.classList.toggle("picked", path.dataset.candidate === String(picked));
+    }
+  }
+
+  // Which candidates are shown, in which order; both may depend on the step.
+  function arrange(step) {
+    const only = by("only").value, order = by("order").value;
+    const wanted = {
+      all: () => true,
+      completed: (c) => c.status === "completed",
+      ended: (c) => c.status !== "completed",
+      live: (c) => step < c.length,
+      correct: (c) => c.score !== null && c.score > 0.5,
+      incorrect: (c) => c.score !== null && c.score <= 0.5,
+    }[only];
+    const here = (c) => c.confidence[Math.min(step, c.length) - 1] ?? -Infinity;
+    const key = { id: () => 0, confidence: (c) => -here(c), length: (c) => -c.length }[order];
+    const sorted = [...maps].sort((a, b) => (key(a.c) - key(b.c)) || a.c.id - b.c.id);
+    for (const { c, figure } of maps) figure.hidden = !wanted(c);
+    by("none").hidden = maps.some((m) => !m.figure.hidden);
+    const box = by("grids");
+    if (sorted.some((m, i) => box.children[i] !== m.figure)) box.append(...sorted.map((m) => m.figure));
+  }
+
+  // --- the address: #prompt=0&candidate=3&step=41 --------------------------------------------
+  let pending = null;
+  function link() {
+    // Browsers refuse an address that changes many times a second.
+    clearTimeout(pending);
+    pending = setTimeout(() => {
+      const parts = [`prompt=${place}`];
+      if (picked !== null) parts.push(`candidate=${picked}`);
+      parts.push(`step=${slider.value}`);
+      try { history.replaceState(null, "", `#${parts.join("&")}`); } catch { /* the page works without */ }
+    }, 250);
+  }
+
+  function follow() {
+    const given = new URLSearchParams(location.hash.slice(1));
+    const read = (name) => (/^\d+$/.test(given.get(name) ?? "") ? Number(given.get(name)) : undefined);
+    const number = read("prompt"), candidate = read("candidate"), step = read("step");
+    if (number === undefined && candidate === undefined && step === undefined) return false;
+    const known = data.examples.some((e) => e.place === number);
+    const target = known ? number : place ?? data.open;
+    stop();
+    if (target !== place) choose(target, step);
+    else if (step !== undefined) go(step);
+    if (example.candidates.some((c) => c.id === candidate)) pick(candidate);
+    by("viewer").scrollIntoView();
+    return true;
   }
 
   function drawScale() {
@@ -208,7 +350,10 @@
     slider.value = String(at);
     moveChart(at);
     moveGrids(at);
+    arrange(at);
     moveEvents(at);
+    tellCell();
+    if (timer === null) link();
   }
 
   function toEvent(direction) {
@@ -220,6 +365,7 @@
 
   function stop() {
     clearInterval(timer);
+    if (timer !== null) link();
     timer = null;
     by("play").setAttribute("aria-pressed", "false");
     by("play").textContent = "Play";
@@ -240,7 +386,13 @@
   function choose(number, step) {
     stop();
     place = number;
+    picked = hovered = null;
     example = data.examples.find((e) => e.place === number);
+    const judged = example.candidates.some((c) => c.score !== null);
+    for (const option of by("only").options) {
+      option.hidden = option.disabled = !judged && ["correct", "incorrect"].includes(option.value);
+    }
+    if (by("only").selectedOptions[0].disabled) by("only").value = "all";
     by("example").value = String(number);
     const before = by("map").value;
     by("map").replaceChildren(...Object.entries(example.maps).map(([name, scale]) => {
@@ -254,6 +406,7 @@
     drawChart();
     drawGrids();
     drawScale();
+    markPicked();
     go(step === undefined ? example.total : step);
     // Images far down the page may not be decoded yet.
     const images = maps.map((m) => m.image).filter(Boolean);
@@ -270,6 +423,26 @@
   by("play").addEventListener("click", play);
   by("back").addEventListener("click", () => { stop(); toEvent(-1); });
   by("forth").addEventListener("click", () => { stop(); toEvent(1); });
+  for (const id of ["only", "order"]) by(id).addEventListener("change", () => arrange(Number(slider.value)));
+  addEventListener("hashchange", follow);
+  for (const anchor of document.querySelectorAll("a.deep")) {
+    // Also where the address says already what the link does.
+    anchor.addEventListener("click", () => setTimeout(follow));
+  }
+  document.addEventListener("keydown", (e) => {
+    if (e.ctrlKey || e.altKey || e.metaKey || e.target.closest("input, select, textarea, pre, .scroll")) return;
+    const now = Number(slider.value), way = { ArrowLeft: -1, ArrowRight: 1 }[e.key];
+    if (way) {
+      stop();
+      if (e.shiftKey) toEvent(way);
+      else go(now + way);
+    } else if (e.key === "c") {
+      const shown = [...by("grids").children].filter((f) => !f.hidden).map((f) => maps.find((m) => m.figure === f).c.id);
+      pick(shown[(shown.indexOf(picked) + 1) % shown.length] ?? null);
+    } else if (e.key === "p") play();
+    else return;
+    e.preventDefault();
+  });
   for (const button of document.querySelectorAll("button.open")) {
     button.addEventListener("click", () => {
       choose(Number(button.dataset.example), 0);
@@ -284,7 +457,8 @@
       width = now;
       drawChart();
       moveChart(Number(slider.value));
+      markPicked();
     }
   }).observe(by("chart"));
-  choose(data.examples[0].place);
+  if (!follow()) choose(data.open);
 })();
