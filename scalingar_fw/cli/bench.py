@@ -246,7 +246,7 @@ def default_folder(sweep: Sweep) -> Path:
     """`runs/bench-<benchmark>-<split>-<model>`: what strategies, seeds and items are added to, so
     that the same command, or one with another strategy, finds what is there. Weights or loader
     options other than the default make it another model: their hash is added."""
-    from scalingar_fw.generation.run_folder import slug
+    from scalingar_fw.files import slug
 
     benchmark = Path(sweep.benchmark).stem
     parts = [benchmark, sweep.split, sweep.model.split("/")[-1]]

@@ -46,7 +46,7 @@ def settings(ctx: click.Context, _: click.Parameter, typed: str) -> list[Complet
     given = ctx.params.get("strategy") or next(iter(ctx.params.get("strategies") or ()), None)
     asked: dict[str, Any] = {} if given is None else {"strategy": given}
     try:
-        request = GenerationRequest(prompts=["-"], **asked)
+        request = GenerationRequest.of("-", **asked)
         known = settings_of(request.build_strategy(app_of(ctx).registry))
     except ScalingarError:  # a strategy that is still being typed has no settings yet
         return []
