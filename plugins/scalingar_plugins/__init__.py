@@ -124,6 +124,10 @@ MODELS = (
     ("janus-pro-1b", "janus:pro_1b", "Janus-Pro-1B, text to image, 384 px (extra hf)"),
     ("janus-pro-7b", "janus:pro_7b", "Janus-Pro-7B, text to image, 384 px (extra hf)"),
     ("emu3-gen", "emu3:load", "Emu3-Gen, text to image, 720 px (extra hf)"),
+    ("anole-7b", "chameleon:anole", "Anole-7B (Chameleon), text to image, 512 px (extra hf)"),
+    ("lumina-mgpt-7b-512", "chameleon:lumina_512", "Lumina-mGPT-7B, text to image, 512 px (extra hf)"),
+    ("lumina-mgpt-7b-768", "chameleon:lumina_768", "Lumina-mGPT-7B, text to image, 768 px (extra hf)"),
+    ("lumina-mgpt-7b-1024", "chameleon:lumina_1024", "Lumina-mGPT-7B, text to image, 1024 px (extra hf)"),
     ("simplear-0.5b", "simplear:small", "SimpleAR-0.5B, text to image, 1024 px (extra hf)"),
     ("simplear-1.5b", "simplear:large", "SimpleAR-1.5B, text to image, 1024 px (extra hf)"),
 )

@@ -39,6 +39,7 @@ N = 4
         pytest.param((tiny.janus, TEXTS), id="janus-pro", marks=HF),
         pytest.param((tiny.emu3, TEXTS), id="emu3", marks=HF),
         pytest.param((tiny.simplear, TEXTS), id="simplear", marks=HF),
+        pytest.param((tiny.lumina, TEXTS), id="lumina-mgpt", marks=HF),
     ]
 )
 def case(request: pytest.FixtureRequest) -> tuple[Any, list[Prompt]]:

@@ -118,6 +118,15 @@ ENCODER = Source(
     "Apache-2.0",
 )
 
+#: Chameleon's image tokenizer, as Lumina-mGPT's repository holds it: what draws the pixels of every
+#: descendant of Chameleon whose own repository has no image decoder.
+VQGAN = Source(
+    "Alpha-VLLM/Lumina-mGPT-7B-768",
+    ("original_tokenizers/vqgan.ckpt",),
+    ("original_tokenizers/vqgan.ckpt",),
+    "Chameleon Research License",
+)
+
 #: The sources of each model's own weights (the text encoder is `encoder_of`).
 SOURCES: Mapping[str, Source] = {
     **{
@@ -152,9 +161,21 @@ SOURCES: Mapping[str, Source] = {
     ),
     "janus-pro-7b": _folder("deepseek-community/Janus-Pro-7B", "DeepSeek Model License"),
     "emu3-gen": _folder("BAAI/Emu3-Gen-hf", "Apache-2.0"),
+    "anole-7b": _folder("leloy/Anole-7b-v0.1-hf", "Chameleon Research License"),
+    **{
+        f"lumina-mgpt-7b-{size}": _folder(
+            f"Alpha-VLLM/Lumina-mGPT-7B-{size}", "Chameleon Research License"
+        )
+        for size in (512, 768, 1024)
+    },
     "simplear-0.5b": _folder("Daniel0724/SimpleAR-0.5B-RL", "none stated (empty model card)"),
     "simplear-1.5b": _folder("Daniel0724/SimpleAR-1.5B-RL", "none stated (empty model card)"),
 }
+
+
+def tokenizer_of(name: str) -> Source | None:
+    """The image tokenizer that is fetched beside a model's own weights; None where there is none."""
+    return VQGAN if name.startswith("lumina-mgpt-7b") else None
 
 
 def encoder_of(name: str) -> Source | None:
@@ -165,5 +186,5 @@ def encoder_of(name: str) -> Source | None:
 def sources_of(name: str) -> tuple[Source, ...]:
     """All that a model is made of; empty for a model without published weights."""
     own = SOURCES.get(name)
-    parts = (own, encoder_of(name)) if own is not None else ()
+    parts = (own, encoder_of(name), tokenizer_of(name)) if own is not None else ()
     return tuple(part for part in parts if part is not None)

@@ -313,6 +313,81 @@ EMU3 = Card(
     ),
 )
 
+CHAMELEON = Card(
+    slug="chameleon",
+    title="Anole and Lumina-mGPT (Chameleon)",
+    summary="Two descendants of Meta's Chameleon that draw: one decoder-only network with one "
+    "vocabulary for words and 8192 image codes, one VQ-GAN. Anole draws 32 x 32 codes (512 px); "
+    "Lumina-mGPT draws any size, with an end of line behind each row. The network runs through "
+    "transformers (extra `hf`), step by step; the image decoder, which transformers lacks, is "
+    "LlamaGen's under other names. " + _NO_RUN,
+    weights=(
+        "Anole: Hugging Face `leloy/Anole-7b-v0.1-hf` (transformers' format, image decoder "
+        "inside).",
+        "Lumina-mGPT: Hugging Face `Alpha-VLLM/Lumina-mGPT-7B-512`, `-768` and `-1024`; "
+        "`--weights Alpha-VLLM/Lumina-mGPT-7B-768-Omni` takes the one for many tasks.",
+        "Chameleon's image tokenizer: `original_tokenizers/vqgan.ckpt` of "
+        "`Alpha-VLLM/Lumina-mGPT-7B-768`. It is found in the model's folder (beside the weights, "
+        "in `original_tokenizers` or in `tokenizer`) or named with `--option vqgan=PATH`.",
+        "Meta's own `consolidated.pth` files do not load, and Meta's public Chameleon weights do "
+        "not draw: image codes were suppressed in them.",
+    ),
+    licence=(
+        "Weights and image tokenizer under Meta's Chameleon Research License (research use, no "
+        "redistribution outside of it); nothing of them is included here.",
+    ),
+    rows=(
+        Row("anole-7b", "512 px", 1024, 32, 32, 128, 128 + 1024, 8192, 7000),
+        Row("lumina-mgpt-7b-512", "512 px", 1024, 32, 32, 128, 128 + 1056, 8192, 7000),
+        Row("lumina-mgpt-7b-768", "768 px", 2304, 32, 32, 128, 128 + 2352, 8192, 7000),
+        Row("lumina-mgpt-7b-1024", "1024 px", 4096, 32, 32, 128, 128 + 4160, 8192, 7000),
+    ),
+    commands=(
+        "pip install 'scalingar-fw[hf,hub]'",
+        "scalingar models fetch lumina-mgpt-7b-768",
+        "scalingar models check lumina-mgpt-7b-768",
+        'scalingar generate "a red bicycle" --model lumina-mgpt-7b-768 -n 4 --out bicycle',
+        'scalingar generate "a red bicycle" --model lumina-mgpt-7b-768 '
+        "--option width=1024 --option height=576",
+        'scalingar generate "a red bicycle" --model anole-7b -n 8',
+    ),
+    presets=(
+        "Anole `official`: guidance 3, temperature 0.7, top-p 0.9.",
+        "Lumina-mGPT `official`: guidance 4, top-k 2000 (README and demo); `code-default`: "
+        "guidance 3, the default of the function that both call.",
+    ),
+    traps=(
+        "Lumina-mGPT's start of image, height and width are given here; officially the model "
+        "writes them and may write others than it was asked for. Nothing is drawn from them, so "
+        "the official text top-k of 10 has no counterpart.",
+        "The end of line behind each row is forced: fed inside the step, counted in the ledger, "
+        "seen by no signal. The end of the image is not fed.",
+        "Unconditional contexts differ: Lumina-mGPT's begins at the start of the image, Anole's is "
+        "the first token and the start of the image. A negative prompt is written like a prompt.",
+        "Chameleon's own script runs three branches, one of them conditional on the prompt's "
+        "images. Without images two of them are the same, and its formula is plain guidance "
+        "with the text's scale.",
+        "Lumina-mGPT puts an instruction before the prompt (`Generate an image of 768x768 according "
+        "to the following prompt:`); `--option instruction=...` replaces it.",
+        "`width` and `height` are multiples of 32. The checkpoints were trained at ratios up to 4 "
+        "whose area is about that of their name's square.",
+        "transformers' `ChameleonForConditionalGeneration` masks image codes in `forward` and "
+        "cannot draw with `generate`.",
+        "The parameter count on this page is the models' name, not a count.",
+    ),
+    sources=(
+        "Prompt, end of turn, sizes, forced tokens, unconditional context, guidance, top-k: "
+        "inference_solver.py, data/item_processor.py and README.md of Alpha-VLLM/Lumina-mGPT. "
+        "Anole's: text2image.py of GAIR-NLP/anole and chameleon/inference/chameleon.py of "
+        "facebookresearch/chameleon. Read and not copied.",
+        "Logits and greedy tokens: the official loop over transformers' network without a cache, "
+        "each branch alone, on random configurations. Images: the published VQ-GAN decoder, "
+        "written a second time in the tests.",
+        "Whether the published VQ-GAN has attention outside of its middle is read off the file: "
+        "both are tested.",
+    ),
+)
+
 SIMPLEAR = Card(
     slug="simplear",
     title="SimpleAR",
@@ -358,7 +433,7 @@ SIMPLEAR = Card(
     ),
 )
 
-CARDS: Sequence[Card] = (LLAMAGEN, AR_GRPO, JANUS, EMU3, SIMPLEAR)
+CARDS: Sequence[Card] = (LLAMAGEN, AR_GRPO, JANUS, EMU3, CHAMELEON, SIMPLEAR)
 
 
 def card_of(name: str) -> tuple[Card, Row | None] | None:

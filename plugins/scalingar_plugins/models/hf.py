@@ -1,4 +1,4 @@
-"""What Janus-Pro, Emu3 and SimpleAR share: a transformers trunk that is run one step at a time.
+"""What the adapters of transformers' models share: a transformers trunk that is run one step at a time.
 
 `generate()` hides the per-step logits, truncates silently and changes between releases, so only
 the decoder-only trunk is called, with our own preallocated cache. Conditional and unconditional
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,12 @@ def need_folder(name: str, weights: Path | str | None, remedy: str) -> Path:
 
 
 def load_pretrained(
-    cls: Any, folder: Path, dtype: torch.dtype, unused: Sequence[str] = (), **kwargs: Any
+    cls: Any,
+    folder: Path,
+    dtype: torch.dtype,
+    unused: Sequence[str] = (),
+    absent: Sequence[str] = (),
+    **kwargs: Any,
 ) -> Any:
     """`cls.from_pretrained`, but offline, in evaluation mode, and strict about what it found.
 
@@ -62,6 +67,7 @@ def load_pretrained(
         folder: the checkpoint.
         dtype: of the weights.
         unused: patterns of tensors that the file may hold beyond the model's.
+        absent: patterns of tensors that the file may lack, since nothing here uses them.
         kwargs: passed on.
 
     Raises:
@@ -77,14 +83,9 @@ def load_pretrained(
             f"{str(folder)!r} could not be loaded as {cls.__name__} "
             f"({type(error).__name__}: {detail}). Compare the files with the published ones."
         ) from error
-    extra = [
-        name
-        for name in report["unexpected_keys"]
-        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in unused)
-    ]
     problems = {
-        "missing": sorted(report["missing_keys"]),
-        "unexpected": sorted(extra),
+        "missing": sorted(_but(report["missing_keys"], absent)),
+        "unexpected": sorted(_but(report["unexpected_keys"], unused)),
         "of another shape": sorted(str(m[0]) for m in report.get("mismatched_keys", ())),
     }
     if any(problems.values()):
@@ -99,6 +100,10 @@ def load_pretrained(
         )
     model.requires_grad_(False)
     return model.eval()
+
+
+def _but(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    return [n for n in names if not any(fnmatch.fnmatchcase(n, p) for p in patterns)]
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -19,13 +19,13 @@ from scalingar_fw.decoding.memory_budget import show_bytes
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.errors import unknown_name
-from scalingar_plugins.models import emu3, janus, simplear
+from scalingar_plugins.models import chameleon, emu3, janus, simplear
 from scalingar_plugins.models.hf import need_transformers
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel
 from scalingar_plugins.models.llamagen.network import CaptionEmbedder, ClassEmbedder, LlamaGen
 from scalingar_plugins.models.llamagen.sizes import CAPTION_DIM, CAPTION_TOKENS, CLASSES, VARIANTS
 from scalingar_plugins.models.tiny import HashedText, word_ids
-from scalingar_plugins.models.vq import VQDecoder
+from scalingar_plugins.models.vq import VQConfig, VQDecoder
 
 PROMPTS = {True: Prompt(class_id=1), False: Prompt("a red circle left of a blue square")}
 
@@ -105,6 +105,33 @@ def _emu3(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     return emu3.from_transformers(model, tokenize, grid=Grid(90, 90), name=name)
 
 
+def _chameleon(name: str, device: torch.device, dtype: torch.dtype) -> Any:
+    transformers = need_transformers(name)
+    digits = str.maketrans("0123456789", "ABCDEFGHIJ")
+    named = {f"IMGIMG{str(i).translate(digits)}Z": 4 + i for i in range(8192)}
+    config = transformers.ChameleonConfig(vocabulary_map=named | {"<image>": 8711})
+    model = _built(transformers.ChameleonForConditionalGeneration, config, device, dtype)
+    with device:
+        decoder = VQDecoder(VQConfig(8192, 256, normalize_codes=False, attention=False))
+    size = name.rpartition("-")[2]
+    marks = chameleon.Marks(0, 8710, 8197)
+    grid = Grid(32, 32)
+    if size != "7b":
+        grid = chameleon.lumina_grid(int(size), int(size))
+        marks = chameleon.Marks(0, 8710, 8197, 8803, (8804, 8804))
+    presets = chameleon.ANOLE if size == "7b" else chameleon.LUMINA
+    return chameleon.from_transformers(
+        model,
+        word_ids(9000, 60_000),
+        decoder.requires_grad_(False).eval(),
+        marks,
+        grid=grid,
+        name=name,
+        preset=presets["official"],
+        presets=presets,
+    )
+
+
 def _simplear(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     transformers = need_transformers(name)
     layers, width, heads, inner = (24, 896, 14, 4864) if "0.5b" in name else (28, 1536, 12, 8960)
@@ -133,6 +160,9 @@ MAKERS: dict[str, Callable[[str, torch.device, torch.dtype], Any]] = {
     **dict.fromkeys(VARIANTS, _llamagen),
     **dict.fromkeys(("janus-pro-1b", "janus-pro-7b"), _janus),
     "emu3-gen": _emu3,
+    **dict.fromkeys(
+        ("anole-7b", *(f"lumina-mgpt-7b-{size}" for size in (512, 768, 1024))), _chameleon
+    ),
     **dict.fromkeys(("simplear-0.5b", "simplear-1.5b"), _simplear),
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid
+from scalingar_plugins.models.chameleon import ANOLE, LUMINA, ChameleonModel, Marks
+from scalingar_plugins.models.chameleon import from_transformers as chameleon_from
 from scalingar_plugins.models.decoder import DecoderConfig
 from scalingar_plugins.models.emu3 import Emu3Model
 from scalingar_plugins.models.emu3 import from_transformers as emu3_from
@@ -69,9 +71,12 @@ def randomize(module: nn.Module, seed: int, scale: float = 0.25) -> None:
     module.requires_grad_(False).eval()
 
 
-def image_tokenizer(codes: int = 40, seed: int = 1) -> VQDecoder:
-    """Two levels: 2 x 2 pixels per token."""
+def image_tokenizer(codes: int = 40, seed: int = 1, vqgan: bool = False) -> VQDecoder:
+    """Two levels: 2 x 2 pixels per token. `vqgan`: codes as they are, no attention beside the
+    middle's."""
     config = VQConfig(
+        normalize_codes=not vqgan,
+        attention=not vqgan,
         codebook_size=codes,
         z_channels=8,
         base_channels=8,
@@ -259,6 +264,62 @@ def emu3(rows: int = 3, cols: int = 4, seed: int = 0) -> Emu3Model:
         grid=Grid(rows, cols),
         name="tiny-emu3",
         prompt_tokens=30,
+        settings={"seed": seed},
+    )
+
+
+def code_name(code: int) -> str:
+    """Chameleon's name of an image code: its digits as letters."""
+    return f"IMGIMG{str(code).translate(str.maketrans('0123456789', 'ABCDEFGHIJ'))}Z"
+
+
+@functools.cache
+def chameleon_network(seed: int = 0) -> Any:
+    """A `ChameleonForConditionalGeneration` with 24 image codes in a vocabulary of 80."""
+    transformers = need_transformers("The tiny Chameleon")
+    # From 40 on, in another order than the codes': a mapping that is ignored shows.
+    named = {code_name(code): 40 + (code * 7 + 3) % 24 for code in range(24)}
+    config = transformers.ChameleonConfig(
+        **_TEXT,
+        vocab_size=80,
+        vocabulary_map=named | {"<image>": 39},
+        vq_config={
+            "embed_dim": 8,
+            "num_embeddings": 24,
+            "latent_channels": 32,
+            "base_channels": 32,
+            "channel_multiplier": [1, 1],
+            "num_res_blocks": 1,
+            "resolution": 32,
+        },
+    )
+    return _random(lambda: transformers.ChameleonForConditionalGeneration(config), seed)
+
+
+def anole(rows: int = 4, cols: int = 4, seed: int = 0) -> ChameleonModel:
+    """Words have ids 5 to 29, the end of a turn 30, the start of an image 32."""
+    return _chameleon("tiny-anole", Marks(1, 30, 32), Grid(rows, cols), ANOLE, seed)
+
+
+def lumina(rows: int = 2, cols: int = 4, seed: int = 0) -> ChameleonModel:
+    """An end of line (31) after every `cols` codes; sizes in units of two codes from id 33."""
+    marks = Marks(1, 30, 32, 31, (32 + rows // 2, 32 + cols // 2))
+    return _chameleon("tiny-lumina", marks, Grid(rows, cols), LUMINA, seed)
+
+
+def _chameleon(
+    name: str, marks: Marks, grid: Grid, presets: Mapping[str, Sampling], seed: int
+) -> ChameleonModel:
+    return chameleon_from(
+        chameleon_network(seed),
+        word_ids(5, 30),
+        image_tokenizer(24, vqgan=True),
+        marks,
+        grid=grid,
+        name=name,
+        prompt_tokens=30,
+        preset=presets["official"],
+        presets=presets,
         settings={"seed": seed},
     )
 

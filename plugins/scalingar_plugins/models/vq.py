@@ -1,7 +1,8 @@
 """The image decoder of LlamaGen's tokenizer: codebook indices to pixels.
 
-One implementation serves LlamaGen, AR-GRPO (whose tokenizer is the same network) and Janus (the
-same network under other names, see `from_janus_names`). Only the decoding half exists: generation
+One implementation serves LlamaGen, AR-GRPO (whose tokenizer is the same network), Janus (the same
+network under other names, see `from_janus_names`) and the VQ-GANs whose names are those of taming
+transformers (Chameleon's, and with it Anole's, Lumina-mGPT's and Liquid's; see `vqgan`). Only the decoding half exists: generation
 never encodes an image, and the encoder is two fifths of the file.
 
 Source: LlamaGen (arXiv 2406.06525), `tokenizer/tokenizer_image/vq_model.py`, reimplemented.
@@ -26,7 +27,8 @@ class VQConfig:
     """Geometry of the decoder; the defaults are VQ-16's.
 
     `channel_mult`: width of each level over `base_channels`, finest level first; the image is
-    `2 ** (levels - 1)` times as wide as the grid. `groups`: of every group norm.
+    `2 ** (levels - 1)` times as wide as the grid. `groups`: of every group norm. `attention`:
+    whether the blocks of the coarsest level are followed by attention, as the middle always is.
     """
 
     codebook_size: int = field(default=16384, validator=validators.ge(1))
@@ -37,6 +39,7 @@ class VQConfig:
     res_blocks: int = field(default=2, validator=validators.ge(0))
     groups: int = field(default=32, validator=validators.ge(1))
     normalize_codes: bool = True
+    attention: bool = True
 
     def __attrs_post_init__(self) -> None:
         if self.base_channels % self.groups:
@@ -114,7 +117,8 @@ class Level(nn.Module):
             ResBlock(inner if i == 0 else outer, outer, config.groups) for i in range(count)
         )
         self.attn = nn.ModuleList(
-            SpatialAttention(outer, config.groups) for _ in range(count if first else 0)
+            SpatialAttention(outer, config.groups)
+            for _ in range(count if first and config.attention else 0)
         )
         self.upsample = nn.Identity() if last else Upsample(outer)
 

@@ -45,9 +45,19 @@ ADAPTERS: dict[str, Callable[[], Any]] = {
     "emu3-oblong": lambda: tiny.emu3(rows=2, cols=3),
     "simplear": tiny.simplear,
     "simplear-official": lambda: tiny.simplear(official=True),
+    "anole": tiny.anole,
+    "lumina-mgpt": tiny.lumina,
     "shapes": shapes,
 }
-NEEDS_HF = ("janus-pro", "emu3", "emu3-oblong", "simplear", "simplear-official")
+NEEDS_HF = (
+    "janus-pro",
+    "emu3",
+    "emu3-oblong",
+    "simplear",
+    "simplear-official",
+    "anole",
+    "lumina-mgpt",
+)
 
 
 @pytest.fixture(
