@@ -128,6 +128,8 @@ MODELS = (
     ("lumina-mgpt-7b-512", "chameleon:lumina_512", "Lumina-mGPT-7B, text to image, 512 px (extra hf)"),
     ("lumina-mgpt-7b-768", "chameleon:lumina_768", "Lumina-mGPT-7B, text to image, 768 px (extra hf)"),
     ("lumina-mgpt-7b-1024", "chameleon:lumina_1024", "Lumina-mGPT-7B, text to image, 1024 px (extra hf)"),
+    ("liquid-7b", "hf_causal:liquid_7b", "Liquid-7B, text to image, 512 px (extra hf)"),
+    ("hf-causal", "hf_causal:load", "any causal model of transformers with image codes, by a YAML description (extra hf)"),
     ("simplear-0.5b", "simplear:small", "SimpleAR-0.5B, text to image, 1024 px (extra hf)"),
     ("simplear-1.5b", "simplear:large", "SimpleAR-1.5B, text to image, 1024 px (extra hf)"),
 )

@@ -168,6 +168,7 @@ SOURCES: Mapping[str, Source] = {
         )
         for size in (512, 768, 1024)
     },
+    "liquid-7b": _folder("Junfeng5/Liquid_V1_7B", "not verified: see its page"),
     "simplear-0.5b": _folder("Daniel0724/SimpleAR-0.5B-RL", "none stated (empty model card)"),
     "simplear-1.5b": _folder("Daniel0724/SimpleAR-1.5B-RL", "none stated (empty model card)"),
 }
@@ -175,7 +176,7 @@ SOURCES: Mapping[str, Source] = {
 
 def tokenizer_of(name: str) -> Source | None:
     """The image tokenizer that is fetched beside a model's own weights; None where there is none."""
-    return VQGAN if name.startswith("lumina-mgpt-7b") else None
+    return VQGAN if name.startswith(("lumina-mgpt-7b", "liquid")) else None
 
 
 def encoder_of(name: str) -> Source | None:

@@ -388,6 +388,46 @@ CHAMELEON = Card(
     ),
 )
 
+LIQUID = Card(
+    slug="liquid",
+    title="Liquid",
+    summary="A Gemma 7B whose vocabulary goes on with the 8192 codes of Chameleon's VQ-GAN "
+    "(arXiv 2412.04332), 32 x 32 of them at 512 px. It is the first model that runs by its "
+    "[description](hf-causal.md) alone. " + _NO_RUN,
+    weights=(
+        "Hugging Face `Junfeng5/Liquid_V1_7B` (transformers' format).",
+        "Chameleon's image tokenizer, `vqgan.ckpt`: fetched from "
+        "`Alpha-VLLM/Lumina-mGPT-7B-768`, found in the model's folder, or named with `--option "
+        "vqgan=PATH`.",
+    ),
+    licence=(
+        "The weights' licence was not verified; their base is under Google's Gemma terms. The "
+        "image tokenizer is under Meta's Chameleon Research License.",
+    ),
+    rows=(Row("liquid-7b", "512 px", 1024, 28, 16, 256, 128 + 1024, 8192, 8560),),
+    commands=(
+        "pip install 'scalingar-fw[hf,hub]'",
+        "scalingar models fetch liquid-7b",
+        "scalingar models check liquid-7b",
+        'scalingar generate "a red bicycle" --model liquid-7b -n 8 --out bicycle',
+    ),
+    presets=("`official`: guidance 7, temperature 0.99, top-k 4096, top-p 0.96.",),
+    traps=(
+        "The first code follows the tokenizer's last token, whatever its number is: a tokenizer "
+        "with added tokens shifts all codes.",
+        "Only image codes are permitted. The official script samples from the whole vocabulary "
+        "and clamps words to the nearest code.",
+        "The unconditional prompt is a token of its own, `<unconditional>`; there is no negative "
+        "prompt.",
+    ),
+    sources=(
+        "Prompt, unconditional prompt, sampling, order of codes: evaluation/inference_t2i.py of "
+        "Liquid, read and not copied. The parameter count: a public listing.",
+        "Logits and tokens: transformers' Gemma without a cache, each branch alone, on a random "
+        "configuration.",
+    ),
+)
+
 SIMPLEAR = Card(
     slug="simplear",
     title="SimpleAR",
@@ -433,7 +473,7 @@ SIMPLEAR = Card(
     ),
 )
 
-CARDS: Sequence[Card] = (LLAMAGEN, AR_GRPO, JANUS, EMU3, CHAMELEON, SIMPLEAR)
+CARDS: Sequence[Card] = (LLAMAGEN, AR_GRPO, JANUS, EMU3, CHAMELEON, LIQUID, SIMPLEAR)
 
 
 def card_of(name: str) -> tuple[Card, Row | None] | None:

@@ -19,7 +19,8 @@ from scalingar_fw.decoding.memory_budget import show_bytes
 from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.errors import unknown_name
-from scalingar_plugins.models import chameleon, emu3, janus, simplear
+from scalingar_plugins.models import chameleon, emu3, hf_causal, janus, simplear
+from scalingar_plugins.models.descriptions import described
 from scalingar_plugins.models.hf import need_transformers
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel
 from scalingar_plugins.models.llamagen.network import CaptionEmbedder, ClassEmbedder, LlamaGen
@@ -132,6 +133,20 @@ def _chameleon(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     )
 
 
+def _liquid(name: str, device: torch.device, dtype: torch.dtype) -> Any:
+    transformers = need_transformers(name)
+    config = transformers.GemmaConfig(vocab_size=256_000 + 8192)  # else the defaults: Gemma 7B
+    model = _built(transformers.GemmaForCausalLM, config, device, dtype)
+    with device:
+        decoder = VQDecoder(VQConfig(8192, 256, normalize_codes=False, attention=False))
+    about = described(hf_causal.LIQUID, name)
+    ids = torch.arange(256_000, 256_000 + 8192, device=device)
+    decoder.requires_grad_(False).eval()
+    return hf_causal.from_transformers(
+        model, word_ids(5, 100_000, bos=2), about, ids, decoder, name=name
+    )
+
+
 def _simplear(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     transformers = need_transformers(name)
     layers, width, heads, inner = (24, 896, 14, 4864) if "0.5b" in name else (28, 1536, 12, 8960)
@@ -160,6 +175,7 @@ MAKERS: dict[str, Callable[[str, torch.device, torch.dtype], Any]] = {
     **dict.fromkeys(VARIANTS, _llamagen),
     **dict.fromkeys(("janus-pro-1b", "janus-pro-7b"), _janus),
     "emu3-gen": _emu3,
+    "liquid-7b": _liquid,
     **dict.fromkeys(
         ("anole-7b", *(f"lumina-mgpt-7b-{size}" for size in (512, 768, 1024))), _chameleon
     ),

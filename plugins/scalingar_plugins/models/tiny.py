@@ -20,9 +20,12 @@ from scalingar_fw.decoding.state import Grid
 from scalingar_plugins.models.chameleon import ANOLE, LUMINA, ChameleonModel, Marks
 from scalingar_plugins.models.chameleon import from_transformers as chameleon_from
 from scalingar_plugins.models.decoder import DecoderConfig
+from scalingar_plugins.models.descriptions import described
 from scalingar_plugins.models.emu3 import Emu3Model
 from scalingar_plugins.models.emu3 import from_transformers as emu3_from
 from scalingar_plugins.models.hf import need_transformers
+from scalingar_plugins.models.hf_causal import HFCausalModel
+from scalingar_plugins.models.hf_causal import from_transformers as causal_from
 from scalingar_plugins.models.janus import JanusModel
 from scalingar_plugins.models.janus import from_transformers as janus_from
 from scalingar_plugins.models.llamagen.adapter import LlamaGenModel
@@ -321,6 +324,42 @@ def _chameleon(
         preset=presets["official"],
         presets=presets,
         settings={"seed": seed},
+    )
+
+
+@functools.cache
+def causal_network(seed: int = 0) -> Any:
+    """A `GemmaForCausalLM`, as Liquid is one, with 40 words and 24 image codes."""
+    transformers = need_transformers("The tiny causal model")
+    config = transformers.GemmaConfig(**_TEXT, vocab_size=64, head_dim=12)
+    return _random(lambda: transformers.GemmaForCausalLM(config), seed)
+
+
+def hf_causal(
+    rows: int = 3, cols: int = 3, end_of_line: int | None = None, seed: int = 0
+) -> HFCausalModel:
+    """Words have ids 5 to 39, image codes 40 to 63; `end_of_line`: the id behind each row."""
+    about = described(
+        {
+            "codes": {"first": 40, "count": 24},
+            "grid": {"rows": rows, "cols": cols},
+            "prompt": "{prompt} in {rows} by {cols}",
+            "negative": "without {prompt}",
+            "sampling": {"guidance": 3.0},
+            "image": {},
+            "prompt_tokens": 20,
+        },
+        "tiny",
+    )
+    return causal_from(
+        causal_network(seed),
+        word_ids(5, 39, bos=1),
+        about,
+        torch.arange(40, 64),
+        image_tokenizer(24, vqgan=True),
+        end_of_line=end_of_line,
+        name="tiny-hf-causal",
+        settings={"seed": seed, "end_of_line": end_of_line},
     )
 
 

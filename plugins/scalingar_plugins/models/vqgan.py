@@ -124,7 +124,7 @@ def find_decoder(folder: Path, named: Path | str | None) -> tuple[VQDecoder, Pat
             return decoder_of(read_state(folder / place), repr(str(folder / place))), folder / place
     for file in sorted(folder.glob("*.safetensors")):
         if _holds_decoder(file):
-            state = {}
+            state: dict[str, Tensor] = {}
             for shard in sorted(folder.glob("*.safetensors")):
                 state |= _prefixed(shard)
             return decoder_of(state, f"The image tokenizer in {str(folder)!r}"), file

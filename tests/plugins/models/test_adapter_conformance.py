@@ -47,6 +47,8 @@ ADAPTERS: dict[str, Callable[[], Any]] = {
     "simplear-official": lambda: tiny.simplear(official=True),
     "anole": tiny.anole,
     "lumina-mgpt": tiny.lumina,
+    "hf-causal": tiny.hf_causal,
+    "hf-causal-lines": lambda: tiny.hf_causal(rows=2, cols=3, end_of_line=39),
     "shapes": shapes,
 }
 NEEDS_HF = (
@@ -57,6 +59,8 @@ NEEDS_HF = (
     "simplear-official",
     "anole",
     "lumina-mgpt",
+    "hf-causal",
+    "hf-causal-lines",
 )
 
 

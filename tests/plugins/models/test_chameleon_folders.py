@@ -12,33 +12,15 @@ import torch
 transformers = pytest.importorskip("transformers", reason="needs the extra hf")
 
 import safetensors.torch  # noqa: E402
+from vqgan_files import vqgan_state  # noqa: E402
 
 from scalingar_fw.decoding.noise import Prompt  # noqa: E402
 from scalingar_fw.decoding.state import Grid  # noqa: E402
 from scalingar_fw.errors import ScalingarError  # noqa: E402
 from scalingar_fw.testing.adapters import check_adapter  # noqa: E402
 from scalingar_plugins.models import chameleon, tiny  # noqa: E402
-from scalingar_plugins.models.vq import VQConfig, VQDecoder  # noqa: E402
 
 PROMPT = Prompt("a cat")
-
-
-def vqgan_state(codes: int = 24) -> dict[str, torch.Tensor]:
-    """One level of 32 channels, so that a code is a pixel; the encoder's part is a stray."""
-    config = VQConfig(codes, 8, 32, 32, (1,), res_blocks=0, normalize_codes=False, attention=False)
-    decoder = VQDecoder(config)
-    tiny.randomize(decoder, 5, 0.1)
-    named = {"encoder.conv_in.bias": torch.ones(2), "quant_conv.bias": torch.ones(2)}
-    for name, value in decoder.state_dict().items():
-        for old, new in (
-            ("mid.0", "mid.block_1"),
-            ("mid.1", "mid.attn_1"),
-            ("mid.2", "mid.block_2"),
-            ("conv_blocks.0.res", "up.0.block"),
-        ):
-            name = name.replace(old, new)
-        named[name] = value
-    return named
 
 
 @pytest.fixture
