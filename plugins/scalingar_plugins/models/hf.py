@@ -10,9 +10,11 @@ Importing this module does not import transformers.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +76,10 @@ def load_pretrained(
         ScalingarError: damaged files, or tensors that are missing, left over or misshapen.
     """
     try:
-        model, report = cls.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True, **kwargs
-        )
+        with _unreported():
+            model, report = cls.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, output_loading_info=True, **kwargs
+            )
     except Exception as error:
         detail = (str(error).strip().splitlines() or [""])[0][:200]
         raise ScalingarError(
@@ -100,6 +103,18 @@ def load_pretrained(
         )
     model.requires_grad_(False)
     return model.eval()
+
+
+@contextlib.contextmanager
+def _unreported() -> Iterator[None]:
+    """Without transformers' table of what did not fit: what matters of it is our error."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _but(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
