@@ -160,3 +160,21 @@ class Skips:
         cache = getattr(self.config, "cache", None)  # -p no:cacheprovider leaves none
         if cache is not None and not self.config.getoption("--collect-only"):
             cache.set(SKIPPED, sorted(self.names))
+
+
+#: The test whose cases are components that are wrong on purpose (tests/testing/test_mutants.py).
+_MUTANTS = "test_the_check_meant_for_a_mistake_catches_it"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The conformance kit's mutation score, wherever its tests were among those that ran."""
+    verdicts = {
+        outcome: sum(_MUTANTS in report.nodeid for report in terminalreporter.getreports(outcome))
+        for outcome in ("passed", "failed")
+    }
+    if total := sum(verdicts.values()):
+        caught = verdicts["passed"]
+        terminalreporter.write_line(
+            f"mutation score of the conformance kit: {caught} of {total} wrong components caught "
+            f"({caught / total:.0%})"
+        )

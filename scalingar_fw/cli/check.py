@@ -77,7 +77,7 @@ def check(
     as_json: bool,
     markdown: bool,
 ) -> None:
-    """Check TARGET: a registered name, package.module:Object, or file.py:Object.
+    """Check TARGET: a registered name, package.module:Object, file.py:Object, or file.py (hooks).
 
     Looks for inputs on which a confidence estimator, guidance schedule, policy, sampler, selector,
     reward, strategy, observer or model breaks a contract, and writes the smallest that it finds.

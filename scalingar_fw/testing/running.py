@@ -268,7 +268,13 @@ def _bound(
             **options,
         )
         for check in checks_of(component)
+        # A process for each neutral part of a strategy would cost more than all other checks.
+        if not (label and check.name == "fresh-process" and _is_ours(component))
     ]
+
+
+def _is_ours(component: Any) -> bool:
+    return type(component).__module__.startswith("scalingar_fw.")
 
 
 def check_component(component: Any, **options: Any) -> list[Outcome]:

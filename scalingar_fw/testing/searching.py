@@ -20,6 +20,7 @@ from scalingar_fw.testing.cases import Case
 from scalingar_fw.testing.catalogue import Broken, Check, NotHere, fresh
 from scalingar_fw.testing.play import Refused
 from scalingar_fw.testing.plays import Played, remembered
+from scalingar_fw.testing.surroundings import changed_settings, settings_now
 
 #: Cases in a row that show nothing about a contract, after which it does not apply.
 ENOUGH = 15
@@ -44,8 +45,12 @@ def attempt(check: Check, component: Any, case: Case, plays: Plays | None = None
 
     On a copy: a component that remembers earlier cases would fail for what is not in this one.
     """
-    with torch.inference_mode(), remembered({} if plays is None else plays):
-        check.run(fresh(component), case)
+    settings = settings_now()
+    try:
+        with torch.inference_mode(), remembered({} if plays is None else plays):
+            check.run(fresh(component), case)
+    finally:  # a component that changes global settings is told by one check, and harms no other
+        changed_settings(settings)
 
 
 def search(check: Check, component: Any, examples: int, floor: int | None, plays: Plays) -> Found:

@@ -1,4 +1,5 @@
-"""What `scalingar check TARGET` means: a registered name, `package.module:Object` or `file.py:Object`."""
+"""What `scalingar check TARGET` means: a registered name, `package.module:Object`, `file.py:Object`,
+or `file.py`, whose hooks are an observer."""
 
 from __future__ import annotations
 
@@ -17,19 +18,10 @@ from scalingar_fw.config.settings import override
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.registry import Registry, import_path
-from scalingar_fw.testing.catalogue import kind_of_object
+from scalingar_fw.testing.catalogue import CHOOSING, STEPPING, kind_of_object
 from scalingar_fw.trust import allow
 
-KINDS = (
-    "confidence",
-    "guidance",
-    "termination",
-    "sampler",
-    "selector",
-    "reward",
-    "strategy",
-    "model",
-)
+KINDS = (*STEPPING, *CHOOSING, "strategy", "model")
 
 
 def resolve(
@@ -43,7 +35,9 @@ def resolve(
     `settings` reach a model's loader (options, `weights`, `device`, `dtype`); those of a component
     are `with_settings`' business.
     """
-    if ":" not in target:
+    if target.endswith(".py"):  # a file of hooks, which is an observer as a whole
+        component = _from_file(Path(target), "")
+    elif ":" not in target:
         component = _registered(target, registry, kind, settings or {})
     else:
         found = load_object(target)
@@ -142,10 +136,10 @@ def _from_file(path: Path, attribute: str) -> Any:
     allow(name)  # the user named the file, so a configuration may name what is in it
     try:
         spec.loader.exec_module(module)
-        return getattr(module, attribute)
+        return getattr(module, attribute) if attribute else module
     except Exception as error:
         raise ScalingarError(
-            f"{attribute!r} could not be loaded from {path}: {type(error).__name__}: {error}."
+            f"{attribute or path.stem!r} could not be loaded from {path}: {type(error).__name__}: {error}."
         ) from error
 
 

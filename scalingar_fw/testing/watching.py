@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -32,13 +35,25 @@ class _Margin(ConfidenceEstimator[None]):
         return Confidence.of(signals.margin), state
 
 
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """An observer that fails raises; what it prints is its business, and not a reader's of checks."""
+    nowhere = io.StringIO()
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        warnings.simplefilter("error", PluginWarning)
+        yield
+
+
 def listened(observer: Any | None, case: Case) -> Decoded:
     """A decode that `observer` hears, images included; its failures are raised."""
     strategy = Strategy("observed", _Margin(), selector=FinalConfidence())
     model, prompts = model_of(case), PROMPTS[: case.prompts]
     hooks = make_hooks([] if observer is None else [observer])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", PluginWarning)
+    with _quietly():
         try:
             decoded = decode(
                 model,
@@ -129,8 +144,7 @@ def it_hears_more_than_one_run(kind: str, component: Any, case: Case) -> None:
     """
     listened(component, case)
     other = make_hooks([component])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", PluginWarning)
+    with _quietly():
         try:
             strategy, model = Strategy("observed", _Margin()), model_of(case)
             both = [*PROMPTS[:1]]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from scalingar_fw.cli import main
+from scalingar_fw.cli.plugins_new import _KINDS
+from scalingar_fw.registry import Registry
+from scalingar_fw.testing import checks_for
 
 
 def new(*words: str) -> tuple[int, str]:
@@ -30,7 +36,46 @@ def test_the_tests_of_a_generated_project_pass_as_generated(tmp_path: Path) -> N
         text=True,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "17 passed" in ran.stdout
+    assert "24 passed" in ran.stdout
+
+
+@pytest.mark.parametrize("kind", list(_KINDS))
+def test_a_project_of_each_kind_registers_itself_and_keeps_its_contracts(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, with few cases: the test above runs one project's own tests."""
+    name, project = f"my-{kind}", tmp_path / "project"
+    code, said = new(name, "--kind", kind, "--out", str(project))
+    assert code == 0, said
+    assert not re.search(
+        r"\{\{\w+\}\}", "".join(p.read_text() for p in map(Path, said.split()[:5]))
+    )
+    monkeypatch.syspath_prepend(str(project / "src"))
+    package = importlib.import_module(f"my_{kind}")
+    registry = Registry()
+    registry.register(package, name)
+    tests = runpy.run_path(str(project / "tests" / "test_conformance.py"))
+    plain = [f for n, f in tests.items() if n.startswith("test_") and n != "test_contract"]
+    for test in plain:
+        test()
+    if kind == "observer":
+        made = package
+        assert registry.observers == [package]
+    else:
+        found = registry.get(kind, name)
+        made = None if kind in ("benchmark", "model") else found()
+    if made is not None:
+        folder = tmp_path / "counter-examples"
+        for bound in checks_for(made, examples=0, floor=2, folder=folder, parts=False):
+            if bound.check.name not in ("fresh-process", "scale"):
+                outcome = bound.run()
+                assert outcome.status in ("passed", "skipped"), outcome
+
+
+def test_a_kind_that_nobody_knows_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    code, said = new("my-margin", "--kind", "estimator", "--out", str(tmp_path / "x"))
+    assert code == 2
+    assert "'confidence', 'guidance'" in said
 
 
 def test_a_generated_plugin_is_installable_and_found_by_its_entry_point(tmp_path: Path) -> None:
