@@ -12,7 +12,7 @@ outside the model, and reads the device at every step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from attrs import evolve, frozen
@@ -80,6 +80,7 @@ def _watched(
 class CheckedConfidence(Wrapper, ConfidenceEstimator[Any]):
     """Finite float32 confidences in their ranges; memory that moves with its rows."""
 
+    watches: ClassVar[bool] = True
     inner: ConfidenceEstimator[Any]
 
     def init(self, context: Context) -> Any:
@@ -125,6 +126,7 @@ class Bounded:
 class CheckedGuidance(Wrapper, Guidance[Any]):
     """Finite scales within the schedule's bounds."""
 
+    watches: ClassVar[bool] = True
     inner: Guidance[Any]
 
     def init(self, context: Context) -> Bounded:
@@ -147,6 +149,7 @@ class CheckedGuidance(Wrapper, Guidance[Any]):
 class CheckedTermination(Wrapper, Termination[Any]):
     """Verdicts over live rows that empty no prompt and keep the policy's promises."""
 
+    watches: ClassVar[bool] = True
     inner: Termination[Any]
 
     def init(self, context: Context) -> Any:
@@ -171,6 +174,7 @@ class CheckedTermination(Wrapper, Termination[Any]):
 class CheckedSampler(Wrapper, Sampler[Any]):
     """Permitted tokens of live rows, for every prompt."""
 
+    watches: ClassVar[bool] = True
     inner: Sampler[Any]
 
     def init(self, context: Context) -> Any:
@@ -199,6 +203,7 @@ class CheckedSampler(Wrapper, Sampler[Any]):
 class CheckedSelector(Wrapper, Selector):
     """A completed candidate of the right prompt."""
 
+    watches: ClassVar[bool] = True
     inner: Selector
 
     def select(self, pool: Pool) -> int:

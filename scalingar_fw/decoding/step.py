@@ -26,6 +26,7 @@ from scalingar_fw.decoding.result import Status
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Chosen, Rows, candidate_field
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.decoding.wrapper import author_of
 from scalingar_fw.errors import ContractError
 
 
@@ -119,7 +120,7 @@ def departures(
     ):
         # An estimator may record something of its own under the name "step".
         known = {**{name: value[place] for name, value in read.items()}, "step": step.index}
-        owner = type(strategy.termination).__name__
+        owner = type(author_of(strategy.termination)).__name__
         out.append(Departure(row, status, sentence(owner, reason, known)))
     return out
 
@@ -148,7 +149,7 @@ def _keep_one(strategy: Strategy, rows: Rows, gone: np.ndarray[Any, Any], index:
     emptied = sorted(set(rows.prompt.tolist()) - set(stay.tolist()))
     if emptied:
         raise ContractError(
-            f"{type(strategy.termination).__name__} would end the last live candidate of prompt "
+            f"{type(author_of(strategy.termination)).__name__} would end the last live candidate of prompt "
             f"{emptied[0]} at step {index}: a policy must keep one (min_survivors)."
         )
 

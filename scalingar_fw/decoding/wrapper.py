@@ -31,6 +31,8 @@ class Wrapper:
     """Mixin, before the base class of a kind. `inside` names the field that holds the component."""
 
     inside: ClassVar[str] = "inner"
+    #: Whether it only watches, so that messages name the component inside.
+    watches: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -42,6 +44,13 @@ class Wrapper:
             if owner is base or owner is Component:
                 method = callable(getattr(base, name))
                 setattr(cls, name, _method(name) if method else _question(name))
+
+
+def author_of(component: Any) -> Any:
+    """Whose decision an answer is: the component, or what is inside a wrapper that only watches."""
+    while isinstance(component, Wrapper) and component.watches:
+        component = getattr(component, component.inside)
+    return component
 
 
 def _question(name: str) -> property:
@@ -60,4 +69,4 @@ def _method(name: str) -> Any:
     return call
 
 
-__all__ = ["Wrapper", "questions"]
+__all__ = ["Wrapper", "author_of", "questions"]

@@ -20,14 +20,19 @@ from scalingar_fw.registry import default_registry
 from scalingar_fw.testing import ReferenceModel
 from scalingar_plugins.confidence.drift import PromptDrift
 
-SPEC = importlib.util.spec_from_file_location(
-    "scalingar_mutants", Path(__file__).with_name("mutants.py")
-)
-assert SPEC is not None and SPEC.loader is not None
-mutants: Any = sys.modules.get(SPEC.name) or importlib.util.module_from_spec(SPEC)
-if SPEC.name not in sys.modules:
-    sys.modules[SPEC.name] = mutants
-    SPEC.loader.exec_module(mutants)
+
+def loaded(file: str) -> Any:
+    """The module, which another file of tests may have loaded already."""
+    name = f"scalingar_{file}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{file}.py"))
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+mutants, beyond = loaded("mutants"), loaded("mutants_beyond")
 
 PROMPTS = [Prompt("a red circle"), Prompt("a blue square")]
 SCALE = Sampling(guidance=2.0)
@@ -52,6 +57,14 @@ BROKEN = [
     (Strategy(sampler=mutants.Forbidden()), "Forbidden chose the forbidden token"),
     (Strategy(sampler=mutants.LosesPrompts()), "LosesPrompts continues no row of prompt 1"),
     (Strategy(sampler=mutants.GlobalDraw()), "GlobalDraw draws from the global random stream"),
+    (Strategy(confidence=beyond.ShadowsEntropy()), "'entropy' is recorded twice in one step"),
+    (Strategy(termination=beyond.TracesScale()), "'scale' is recorded twice in one step"),
+    (Strategy(sampler=beyond.TracesEntropy()), "'entropy' is recorded twice in one step"),
+    (Strategy(termination=beyond.NoReason()), "NoReason gives the reason ' ': say in a sentence"),
+    (
+        Strategy(termination=beyond.UnknownField()),
+        "UnknownField gives .* can not be filled in .*'threshold'.* Recorded at this step: token",
+    ),
     (Strategy(selector=mutants.Coin()), "Coin draws from the global random stream of random"),
     (Strategy(selector=mutants.Sorts()), None),  # sorted already: nothing is broken in this run
 ]

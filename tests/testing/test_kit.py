@@ -19,7 +19,7 @@ from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.signals import sanitize
 from scalingar_fw.decoding.strategy import ConstantGuidance, Multinomial, NoConfidence, Strategy
 from scalingar_fw.errors import ScalingarError
-from scalingar_fw.testing import CATALOGUE, Case, check_component, checks_for
+from scalingar_fw.testing import CATALOGUE, Case, check_component, checks_for, replay
 from scalingar_fw.testing import generators as gen
 from scalingar_fw.testing.cases import LOGIT_KINDS, World
 from scalingar_fw.testing.drawing import surprise
@@ -59,6 +59,28 @@ def test_the_catalogue_covers_every_kind() -> None:
         "strategy": 11,
         "observer": 5,
     }
+
+
+def test_every_check_says_where_the_documentation_says_it() -> None:
+    checks_for(NoConfidence())
+    for one in CATALOGUE.values():
+        page, _, heading = one.documented.partition("#")
+        text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+        assert heading == "the-contract" and "\n## The contract\n" in text, one.id
+
+
+def test_former_names_of_checks_are_still_understood(tmp_path: Path) -> None:
+    """In `only`, in declarations of third parties, and in counter-examples that were written."""
+    [bound] = checks_for(NoConfidence(), only=["estimator-finite"])
+    assert bound.id == "confidence-finite"
+    given = checks_for(
+        Strategy(), expected_failures={"confidence.estimator-device": "old"}, examples=0
+    )
+    assert {b.id for b in given if b.expected} == {"confidence.confidence-device"}
+    old = {"check": "estimator-finite", "case": Case().to_data()}
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    outcome = replay(NoConfidence(), tmp_path / "old.json")
+    assert (outcome.id, outcome.status) == ("confidence-finite", "passed")
 
 
 def test_a_declared_failure_is_expected_and_carries_its_reason(tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ from scalingar_fw.testing.catalogue import KINDS
 
 
 def loaded(file: str) -> Any:
-    spec = importlib.util.spec_from_file_location(
-        f"scalingar_{file}", Path(__file__).with_name(f"{file}.py")
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # so that components can be found by name
-    spec.loader.exec_module(module)
-    return module
+    """The module, which another file of tests may have loaded already; components in it are found
+    by name."""
+    name = f"scalingar_{file}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{file}.py"))
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 mutants, beyond = loaded("mutants"), loaded("mutants_beyond")
