@@ -42,6 +42,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a skipped test fails (for a machine with every extra); tests marked 'gpu' may skip",
     )
     group.addoption(
+        "--fuzz-inputs",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="inputs that tests/fuzz makes up (2000)",
+    )
+    group.addoption(
+        "--fuzz-keep", action="store_true", help="what fails in tests/fuzz goes into its corpus"
+    )
+    group.addoption(
         "--golden", metavar="DIR", help="tests/parity reads official outputs from this folder"
     )
     group.addoption(
