@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.strategy import Strategy as Strategy
     from scalingar_fw.errors import ContractError as ContractError
     from scalingar_fw.errors import PluginWarning as PluginWarning
+    from scalingar_fw.errors import ResultWarning as ResultWarning
     from scalingar_fw.errors import ScalingarError as ScalingarError
     from scalingar_fw.experiments.evaluate import run_split as run_split
     from scalingar_fw.experiments.store import open_store as open_store
@@ -137,7 +138,7 @@ _HOMES = {
         "NoConfidence",
         "Strategy",
     ),
-    "errors": ("ContractError", "PluginWarning", "ScalingarError"),
+    "errors": ("ContractError", "PluginWarning", "ResultWarning", "ScalingarError"),
     "experiments.evaluate": ("run_split",),
     "experiments.store": ("open_store",),
     "generation.candidate": ("Candidate",),
@@ -186,6 +187,7 @@ __all__ = [
     "Proposal",
     "ReadsWholeSequences",
     "Registry",
+    "ResultWarning",
     "Reward",
     "Rows",
     "RunConfig",

@@ -18,6 +18,10 @@ class PluginWarning(UserWarning):
     """A plugin failed and was skipped; the run goes on without it."""
 
 
+class ResultWarning(UserWarning):
+    """A run does what was asked, which may not be what was meant; the message says what to do."""
+
+
 def shown(value: object, limit: int = 200) -> str:
     """A value for a message: its repr, cut where it would drown the sentence around it."""
     try:

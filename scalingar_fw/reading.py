@@ -309,9 +309,9 @@ def _unpacked(file: Any, columns: list[str] | None, where: str) -> pa.Table:
     texts = [c for c in chunks if "BYTE" in c.physical_type]
     bound = sum(c.num_values * c.total_uncompressed_size for c in texts)
     if bound <= MAX_TABLE_BYTES:
-        return file.read(columns=columns)
+        return file.read(columns=columns, use_threads=False)
     batches, size = [], 0
-    for batch in file.iter_batches(256, columns=columns):
+    for batch in file.iter_batches(256, columns=columns, use_threads=False):
         batches.append(batch)
         size += batch.nbytes
         if size > MAX_TABLE_BYTES:

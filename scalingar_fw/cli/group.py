@@ -16,7 +16,7 @@ import click
 from attrs import define, field
 
 from scalingar_fw.cli.terminal import showing_text
-from scalingar_fw.errors import ContractError, PluginWarning, ScalingarError
+from scalingar_fw.errors import ContractError, PluginWarning, ResultWarning, ScalingarError
 from scalingar_fw.trust import allow, modules_in, only_named
 
 if TYPE_CHECKING:
@@ -208,10 +208,11 @@ class Commands(click.Group):
         typed = [w for before, w in zip(["", *words], words, strict=False) if _is_value(before, w)]
         with showing_text(), only_named(modules_in(typed)), warnings.catch_warnings():
             warnings.simplefilter("always", PluginWarning)
+            warnings.simplefilter("always", ResultWarning)
             original = warnings.showwarning
 
             def show(message: Any, category: Any, *rest: Any, **more: Any) -> None:
-                if issubclass(category, PluginWarning):
+                if issubclass(category, (PluginWarning, ResultWarning)):
                     click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
                 else:
                     original(message, category, *rest, **more)

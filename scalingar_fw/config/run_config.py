@@ -71,6 +71,8 @@ class RunConfig:
             "dtype": self.dtype,
             "batch": min(self.batch, len(self.prompts)),
         }
+        if len(set(self.prompts)) < len(self.prompts):
+            relevant["repeats"] = "apart"  # in 0.1 equal prompts were equal pictures
         if min(self.passes, self.n) > 1:
             relevant["passes"] = min(self.passes, self.n)
         return identity_of(relevant)

@@ -14,7 +14,7 @@ from scalingar_fw.config.serialization import convert
 from scalingar_fw.decoding.components import check_kind
 from scalingar_fw.decoding.params import Rule, rules
 from scalingar_fw.decoding.strategy import Strategy
-from scalingar_fw.errors import unknown_name
+from scalingar_fw.errors import ScalingarError, shown, unknown_name
 from scalingar_fw.registry import Registry
 
 
@@ -85,4 +85,12 @@ def _apply(component: Any, node: _Node, registry: Registry, root: Strategy, pref
                 near = {k: v for k, v in near.items() if k not in old}
                 near |= settings_of(value, f"{prefix}{field}.")
         raise unknown_name("setting", unknown.first_key(), near or settings_of(root))
+    for field, rule in known.items():
+        if rule.instead_of in changes and changes.get(field, getattr(component, field)) is not None:
+            asked = node.below[rule.instead_of].first_key()
+            raise ScalingarError(
+                f"{asked} reaches nothing while {prefix}{field}="
+                f"{shown(changes.get(field, getattr(component, field)))} stands in its place: set "
+                f"one of them (and {prefix}{field}=null, to switch to the other)."
+            )
     return attrs.evolve(component, **changes) if changes else component

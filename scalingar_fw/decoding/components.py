@@ -263,6 +263,11 @@ class Sampler(Component[State]):
         conformance kit counts draws against them. None where it searches and draws nothing."""
         return None
 
+    def deterministic(self, sampling: Sampling) -> bool:
+        """Whether it draws nothing at all with these settings, so that rows with equal logits get
+        equal tokens: of such candidates `generate` decodes one."""
+        return False
+
     def propose(
         self, state: State, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, State]:

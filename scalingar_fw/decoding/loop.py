@@ -9,6 +9,7 @@ its rows in place where it can.
 from __future__ import annotations
 
 import fnmatch
+import operator
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ from scalingar_fw.decoding.step import (
 )
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.decoding.timing import Clock, peak_bytes, reset_peak
-from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.errors import ContractError, ScalingarError, shown
 from scalingar_fw.hooks import make_hooks
 
 
@@ -437,12 +438,16 @@ def choose(
             bound.model.word_classes if isinstance(bound.model, KnowsWordClasses) else (),
         )
         pick = bound.strategy.selector.select(pool)
-        if not 0 <= pick < len(places):
+        try:
+            place = operator.index(pick)
+        except TypeError:
+            place = -1
+        if isinstance(pick, (bool, np.bool_)) or not 0 <= place < len(places):
             raise ContractError(
-                f"{type(bound.strategy.selector).__name__} chose candidate {pick} of "
-                f"{len(places)} completed ones."
+                f"{type(bound.strategy.selector).__name__} chose {shown(pick, 60)} of "
+                f"{len(places)} completed candidates: it must give the place of one."
             )
-        chosen.append(places[pick])
+        chosen.append(places[place])
     return chosen
 
 

@@ -79,6 +79,28 @@ def check_seeds(seed: int | Sequence[int], prompts: int) -> tuple[int, ...]:
     return (check_seed(seed),) * prompts
 
 
+#: What an equal prompt's seed goes up by with each time it is asked for.
+REPLICA_STEP = 1_000_003
+
+
+def seeds_apart(seed: int, prompts: Sequence[Prompt]) -> tuple[int, ...]:
+    """A seed for each prompt: `seed`, and for a prompt that was there before another one, since
+    content keys the noise and equal prompts would be equal pictures.
+
+    Raises:
+        ScalingarError: a seed so large that there is none above it.
+    """
+    seen: dict[Prompt, int] = {}
+    out = []
+    for prompt in prompts:
+        replica = seen.get(prompt, 0)
+        seen[prompt] = replica + 1
+        out.append(seed + REPLICA_STEP * replica)
+    if max(out) > _WORD:
+        raise ScalingarError(f"seed={seed} is too large for repeated prompts: use a smaller one.")
+    return tuple(out)
+
+
 def noise_table(
     seeds: Sequence[int], prompts: Sequence[Prompt], prompt: Any, candidate: Any, count: int
 ) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -32,6 +32,7 @@ class Rule:
     choices: tuple[Any, ...] | None = None
     kind: type = float
     optional: bool = False
+    instead_of: str = ""
 
     def interval(self) -> str:
         """The accepted values as text: `[0, 1)`, `one of 'a', 'b'`, or `any float`."""
@@ -127,6 +128,7 @@ def param(
     choices: Sequence[Any] | None = None,
     kind: type | None = None,
     optional: bool = False,
+    instead_of: str = "",
 ) -> Any:
     """A documented, validated attrs field.
 
@@ -138,6 +140,8 @@ def param(
         choices: the accepted values, in place of bounds.
         kind: int, float, bool or str. Numbers are converted to it: 2 and 2.0 are one setting.
         optional: whether None is accepted.
+        instead_of: another parameter of the component, which reaches nothing while this one is not
+            None: asking for both is refused.
     """
     rule = Rule(
         doc=doc,
@@ -149,6 +153,7 @@ def param(
         choices=None if choices is None else tuple(choices),
         kind=kind or (type(default) if default is not None else float),
         optional=optional or default is None,
+        instead_of=instead_of,
     )
     return attrs.field(
         default=default, converter=rule.convert, validator=_validate, metadata={PARAM: rule}

@@ -56,6 +56,7 @@ _CHECKED = {
     "entropy_nats": _LOGITS,  # of the conditional branch
     "kl": _LOGITS,  # of both
     "scale": ("guidance scale was", "its policy must give finite numbers"),
+    "confidence": ("confidence was", "its estimator must give finite numbers"),
 }
 
 

@@ -39,13 +39,14 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """-inf outside the smallest set of tokens whose probability passes `p` (never empty)."""
+    """-inf outside the smallest set of tokens with a probability of at least `p` (never empty)."""
     if p >= 1.0:
         return logits
     ordered, index = logits.sort(dim=-1, descending=True, stable=True)
     probability = ordered.softmax(-1)
-    # A token goes if those before it already pass p: the first to do so stays, as in LlamaGen.
-    excess = probability.cumsum(-1) - probability > p
+    # A token goes if those before it already reach p: the first to do so stays, as in LlamaGen
+    # (which keeps one more where they are exactly p).
+    excess = probability.cumsum(-1).roll(1, -1) >= p
     excess[:, 0] = False
     drop = torch.zeros_like(excess).scatter(1, index, excess)
     return logits.masked_fill(drop, -math.inf)

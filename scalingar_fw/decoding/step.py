@@ -61,7 +61,9 @@ def observe(
 ) -> tuple[Confidence, Tensor, Memories]:
     """Profile, then policy: confidence before the token is chosen, and the guidance scale `[N]`."""
     confidence, mind = strategy.confidence.update(memories.confidence, signals, step)
+    _one_each(strategy.confidence, "confidence", confidence.value, step)
     scale, guidance = strategy.guidance.update(memories.guidance, confidence, step)
+    _one_each(strategy.guidance, "guidance scale", scale, step)
     return confidence, scale, evolve(memories, confidence=mind, guidance=guidance)
 
 
@@ -70,6 +72,7 @@ def commit(
 ) -> tuple[Confidence, Memories]:
     """Confidence once the tokens are chosen."""
     confidence, mind = strategy.confidence.commit(memories.confidence, confidence, chosen, step)
+    _one_each(strategy.confidence, "confidence", confidence.value, step)
     return confidence, evolve(memories, confidence=mind)
 
 
@@ -79,6 +82,19 @@ def terminate(
     """With everything known, who may stay. The last step's verdict ends nobody: see `leaving`."""
     verdict, policy = strategy.termination.update(memories.termination, confidence, step)
     return verdict, evolve(memories, termination=policy)
+
+
+def _one_each(component: object, what: str, value: object, step: Step) -> None:
+    """A number for each row: of another length it would be spread over them, or end in torch."""
+    rows = len(step.rows)
+    shape = tuple(value.shape) if isinstance(value, Tensor) else None
+    if shape == (rows,) and value.is_floating_point():  # type: ignore[attr-defined]
+        return
+    kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+    raise ContractError(
+        f"{type(component).__name__} gave a {what} of shape {shape} and type {kind} at step "
+        f"{step.index}: it must be [{rows}] of floating point, one number for each live row."
+    )
 
 
 def leaving(verdict: Verdict, step: Step) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.sampling import Sampling, inverse_cdf, truncate
 from scalingar_fw.decoding.signals import Guided, Signals
 from scalingar_fw.decoding.state import Proposal
+from scalingar_fw.errors import ContractError
 
 
 @frozen
@@ -76,6 +78,10 @@ class Multinomial(Sampler[None]):
         whole = kept is guided.logits  # nothing to truncate: the record needs the same log-softmax
         return guided.log_probs if whole else torch.log_softmax(kept, -1)
 
+    def deterministic(self, sampling: Sampling) -> bool:
+        own = type(self).propose is not Multinomial.propose  # a subclass that may draw all the same
+        return sampling.temperature == 0.0 and not own
+
     def propose(
         self, state: None, guided: Guided, confidence: Confidence, step: Step, sampling: Sampling
     ) -> tuple[Proposal, None]:
@@ -95,10 +101,15 @@ class FinalConfidence(Selector):
         return {self.signal: "a component that records it, or another selector.signal"}
 
     def select(self, pool: Pool) -> int:
-        return max(
-            range(len(pool.candidates)),
-            key=lambda i: (pool.candidates[i].final(self.signal), -pool.candidates[i].candidate),
-        )
+        values = [t.final(self.signal) for t in pool.candidates]
+        for t, value in zip(pool.candidates, values, strict=True):
+            if math.isnan(value):
+                raise ContractError(
+                    f"The signal {self.signal!r} of candidate {t.candidate} is NaN at its last "
+                    f"step, so nothing can be chosen by it (prompt {pool.prompt.label!r}): correct "
+                    "the component that records it, or use another selector.signal."
+                )
+        return max(range(len(values)), key=lambda i: (values[i], -pool.candidates[i].candidate))
 
 
 @frozen

@@ -12,13 +12,11 @@ from attrs import field, frozen
 from scalingar_fw.benchmark import Benchmark, Item, controls_of
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.loop import decode, to_images
+from scalingar_fw.decoding.noise import REPLICA_STEP as REPLICA_STEP
 from scalingar_fw.decoding.result import Ledger, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError
-
-#: An item's seed is `seed + REPLICA_STEP * replica`: equal prompts are different draws.
-REPLICA_STEP = 1_000_003
 
 
 @frozen(eq=False)

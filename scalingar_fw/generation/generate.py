@@ -13,7 +13,7 @@ from attrs import Factory, evolve
 from scalingar_fw.decoding.checked import checked
 from scalingar_fw.decoding.loop import decode, to_images
 from scalingar_fw.decoding.memory_budget import is_out_of_memory, out_of_memory
-from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.noise import Prompt, seeds_apart
 from scalingar_fw.generation.generation import Generation
 from scalingar_fw.generation.plan import Plan, prepare, single
 from scalingar_fw.generation.request import Asked, GenerationRequest
@@ -35,6 +35,7 @@ def run_plan(
     strategy = checked(plan.strategy) if check else plan.strategy
     hooks = make_hooks([*plan.registry.observers, *observers])
     config = plan.config
+    seeds = seeds_apart(config.seed, plan.prompts)
     for first in range(0, len(plan.prompts), config.batch):
         prompts = plan.prompts[first : first + config.batch]
         try:
@@ -43,7 +44,7 @@ def run_plan(
                 strategy,
                 prompts,
                 n=config.n,
-                seed=config.seed,
+                seed=seeds[first : first + config.batch],
                 sampling=config.sampling,
                 hooks=hooks,
                 passes=config.passes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from scalingar_fw.config.serialization import describe, import_named
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.loop import check
 from scalingar_fw.decoding.memory_budget import passes_within, prompts_within
-from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.noise import Prompt, seeds_apart
+from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.strategy import Strategy
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.errors import ResultWarning, ScalingarError
 from scalingar_fw.files import REPOSITORY, absolute_weights
 from scalingar_fw.generation.request import GenerationRequest
 from scalingar_fw.registry import Registry, default_registry
@@ -90,6 +92,8 @@ def prepare(
         )
     sampling = request.sampling(adapter.preset)
     check(adapter, sampling, prompts, n)
+    seeds_apart(request.seed, prompts)
+    n = _worth_decoding(strategy, sampling, n)
     batch, passes = _split(request, adapter, strategy, n)
     for first in range(0, len(prompts), batch):
         if len(prompts) > batch:  # a word nobody knows in line 500 must not cost 499 images
@@ -110,6 +114,21 @@ def prepare(
         model_hash=fingerprint,
     )
     return Plan(config, adapter, strategy, registry, seconds)
+
+
+def _worth_decoding(strategy: Strategy, sampling: Sampling, n: int) -> int:
+    """`n`, or 1 where all candidates would be one and the same."""
+    parts = (strategy.confidence, strategy.guidance, strategy.sampler)
+    alone = all(component.scope == "row" for component in parts)
+    if n == 1 or not alone or not strategy.sampler.deterministic(sampling):
+        return n
+    warnings.warn(
+        f"n={n}, but nothing is drawn at temperature={sampling.temperature:g}: all candidates would "
+        "be the same, so one is decoded. For a choice give a temperature above 0.",
+        ResultWarning,
+        stacklevel=2,
+    )
+    return 1
 
 
 def _split(
@@ -208,7 +227,9 @@ def load_adapter(
         )
     given: dict[str, Any] = {"device": resolve_device(device), **options}
     wanted = resolve_dtype(dtype)
-    if wanted is not None:
+    if wanted is not None and "dtype" not in accepted and not anything:
+        pass  # it has one dtype: whether that is the wanted one is seen when it is loaded
+    elif wanted is not None:
         given["dtype"] = wanted
     elif "dtype" in accepted and accepted["dtype"].default is inspect.Parameter.empty:
         given["dtype"] = "auto"
@@ -228,7 +249,12 @@ def load_adapter(
         if not (anything and options):  # then it is the loader's own mistake
             raise
         raise ScalingarError(f"model {name!r} could not be loaded: {error}") from error
-    return _checked(adapter, name)
+    adapter = _checked(adapter, name)
+    if wanted is not None and "dtype" not in given and adapter.dtype != wanted:
+        raise ScalingarError(
+            f"model {name!r} is {dtype_name(adapter.dtype)} and takes no other: leave --dtype out."
+        )
+    return adapter
 
 
 def _ready(model: ModelAdapter, device: Any, dtype: Any, more: Any) -> None:
@@ -255,4 +281,5 @@ def _checked(adapter: Any, name: str) -> ModelAdapter:
 
 def single(config: RunConfig, prompt: int) -> RunConfig:
     """The part of a run's configuration that belongs to one of its prompts."""
-    return attrs.evolve(config, prompts=(config.prompts[prompt],))
+    seed = seeds_apart(config.seed, config.prompts)[prompt]
+    return attrs.evolve(config, prompts=(config.prompts[prompt],), seed=seed)

@@ -171,3 +171,9 @@ def test_each_row_is_drawn_with_its_own_number() -> None:
     p = torch.tensor([[0.5, 0.5]]).expand(3, 2)
     u = torch.tensor([0.1, 0.9, 0.4], dtype=torch.float64)
     assert inverse_cdf(p, u).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("p", "count"), [(0.25, 1), (0.5, 2), (0.75, 3), (0.76, 4)])
+def test_top_p_keeps_no_token_beyond_the_smallest_set_that_has_it(p: float, count: int) -> None:
+    """Four equal tokens have exactly a quarter each: two of them already are a half."""
+    assert len(kept(keep_top_p(torch.zeros(1, 4), p))[0]) == count

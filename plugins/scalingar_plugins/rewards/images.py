@@ -21,7 +21,7 @@ from scalingar_fw.config.serialization import import_named
 from scalingar_fw.decoding.components import Context, Pool, Reward
 from scalingar_fw.decoding.params import param
 from scalingar_fw.decoding.result import Array
-from scalingar_fw.errors import ContractError, ScalingarError
+from scalingar_fw.errors import ContractError, ScalingarError, shown
 from scalingar_fw.registry import default_registry
 from scalingar_fw.trust import check_module
 
@@ -63,12 +63,15 @@ def _no_scorer(path: str, why: str) -> ScalingarError:
     )
 
 
-def checked(scores: Sequence[float], count: int, owner: str) -> Array:
+def checked(scores: Sequence[float] | Array, count: int, owner: str) -> Array:
     """`[count]` finite float64, or `ContractError`: a silent NaN would lose every comparison."""
-    values = np.asarray(scores, dtype=np.float64)
+    try:
+        values = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.full(1, np.nan)
     if values.shape != (count,) or not np.isfinite(values).all():
         raise ContractError(
-            f"{owner} returned {values.tolist()} for {count} images: it must give one finite "
+            f"{owner} returned {shown(scores)} for {count} candidates: it must give one finite "
             "number for each."
         )
     return values

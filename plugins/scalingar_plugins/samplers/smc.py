@@ -26,6 +26,7 @@ from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Guided
 from scalingar_fw.decoding.state import Proposal, candidate_field, take
 from scalingar_fw.decoding.strategy import Multinomial
+from scalingar_fw.errors import ContractError
 from scalingar_plugins.samplers.lineage import check_inner, draw_children, slots_by_candidate
 from scalingar_plugins.selectors.rewarded import POTENTIAL
 
@@ -144,6 +145,11 @@ class ParticleSampler(Sampler[Particles]):
         fresh: list[Any] = []
         for line in slots:
             rows = line[line >= 0]
+            if not np.isfinite(values[rows]).all():
+                raise ContractError(
+                    f"The potential {self.signal!r} of prompt {int(step.rows.prompt[rows[0]])} is "
+                    f"not finite at step {step.index}: correct the estimator that records it."
+                )
             due = effective_size(values[rows]) < self.threshold * len(rows)
             if due:
                 prompt = int(step.rows.prompt[rows[0]])

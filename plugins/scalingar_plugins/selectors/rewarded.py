@@ -12,6 +12,8 @@ from scalingar_fw.decoding.components import Context, Pool, Reward, Selector
 from scalingar_fw.decoding.noise import SELECTION, uniforms
 from scalingar_fw.decoding.params import param, part
 from scalingar_fw.decoding.result import Array, Trajectory
+from scalingar_fw.errors import ContractError, shown
+from scalingar_plugins.rewards.images import checked
 from scalingar_plugins.rewards.likelihood import MeanLogProb
 
 #: What a sampler's record of its potential is called: this, then the name of the signal.
@@ -25,6 +27,12 @@ def draw(log_weights: Array, pool: Pool) -> int:
     """
     order = np.argsort([t.candidate for t in pool.candidates], kind="stable")
     ordered = np.asarray(log_weights, dtype=np.float64)[order]
+    if np.isnan(ordered).any() or not np.isfinite(ordered.max()):
+        raise ContractError(
+            f"The candidates of prompt {pool.prompt.label!r} have the log-weights "
+            f"{shown(ordered.tolist())}, by which none can be drawn: correct the reward or signal "
+            "that they are made of."
+        )
     cumulated = np.cumsum(np.exp(ordered - ordered.max()))
     u = uniforms(pool.seed, pool.prompt, 0, 1, SELECTION)[0]
     place = np.searchsorted(cumulated, u * cumulated[-1], side="right")
@@ -47,13 +55,18 @@ class _Rewarded(Selector):
     def oracle(self) -> bool:
         return self.reward.oracle
 
+    def scores(self, pool: Pool) -> Array:
+        """The reward of each candidate, `[K]` finite: NaN would win or lose without a word."""
+        found = self.reward.score(pool)
+        return checked(found, len(pool.candidates), f"Reward {type(self.reward).__name__}")
+
 
 @frozen
 class BestReward(_Rewarded):
     """The completed candidate with the highest reward; ties go to the lower candidate id."""
 
     def select(self, pool: Pool) -> int:
-        scores = self.reward.score(pool)
+        scores = self.scores(pool)
         return max(range(len(scores)), key=lambda i: (scores[i], -pool.candidates[i].candidate))
 
 
@@ -72,7 +85,7 @@ class RewardDraw(_Rewarded):
     )
 
     def select(self, pool: Pool) -> int:
-        return draw(self.reward.score(pool) / self.tau, pool)
+        return draw(self.scores(pool) / self.tau, pool)
 
 
 @frozen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Literal
 
+import attrs
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -21,6 +22,7 @@ from scalingar_fw.decoding.statistics import (
     group_rank,
     rebound,
 )
+from scalingar_fw.errors import ScalingarError
 
 
 @frozen(eq=False)
@@ -98,6 +100,7 @@ class QuantileTermination(Termination[ProbationState]):
         source="paper does not specify (one window for all T)",
         ge=0.0,
         le=1.0,
+        instead_of="recovery_window",
     )
     recovery_threshold: float = param(
         0.05,
@@ -125,6 +128,15 @@ class QuantileTermination(Termination[ProbationState]):
         ge=1,
     )
     rebound_eps: float = param(1e-6, "eps of a probation's rebound", source="eq. 8", gt=0.0)
+
+    def __attrs_post_init__(self) -> None:
+        default = attrs.fields(QuantileTermination).recovery_window.default
+        if self.recovery_share is not None and self.recovery_window != default:
+            raise ScalingarError(
+                f"recovery_window={self.recovery_window} reaches nothing beside recovery_share="
+                f"{self.recovery_share:g}, which says the same as a share of T: set one of them "
+                "(recovery_share=null, for a number of steps)."
+            )
 
     def probation(self, total: int) -> int:
         """Delta_rec in steps, for an image of `total` tokens."""

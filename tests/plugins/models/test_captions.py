@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+from typing import Any
 
+import pytest
+import torch
+from torch import Tensor
+
+from scalingar_fw.errors import ResultWarning, ScalingarError
 from scalingar_plugins.models.captions import clean
+from scalingar_plugins.models.llamagen.text import T5Features
 
 pytest.importorskip("ftfy", reason="needs the extra hf")
 pytest.importorskip("bs4", reason="needs the extra hf")
@@ -47,3 +54,28 @@ def test_plain_prompts_pass_unchanged(text: str) -> None:
 def test_cleaning_can_be_switched_off() -> None:
     assert clean(" A 512x512 Photo ", "lower") == "a 512x512 photo"
     assert clean(" A 512x512 Photo ", "none") == " A 512x512 Photo "
+
+
+@pytest.mark.parametrize("caption", ["一只猫", "R2D2", "###"])
+def test_a_caption_of_which_nothing_is_left_is_refused_by_name(
+    caption: str, tmp_path: Path
+) -> None:
+    encoder = T5Features(tmp_path, torch.device("cpu"), torch.float32)
+    with pytest.raises(ScalingarError) as caught:
+        encoder.encode([caption])
+    assert caption in str(caught.value) and "caption_cleaning=none" in str(caught.value)
+
+
+def test_a_caption_longer_than_the_encoder_reads_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_: Any, text: str) -> tuple[Tensor, Tensor]:
+        words = len(text.split())
+        return torch.zeros(120, 4), torch.arange(120) < words
+
+    monkeypatch.setattr(T5Features, "_compute", read)
+    encoder = T5Features(tmp_path, torch.device("cpu"), torch.float32, cleaning="none")
+    encoder.encode(["a short one"])
+    with pytest.warns(ResultWarning, match="fills the 120 tokens"):
+        encoder.encode(["word " * 150])
+    encoder.encode(["word " * 150])

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,7 +15,7 @@ import torch
 from attrs import define, field
 from torch import Tensor
 
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.errors import ResultWarning, ScalingarError, shown
 from scalingar_plugins.models.captions import Cleaning, clean
 from scalingar_plugins.models.checkpoints import fingerprint_files
 
@@ -75,6 +76,7 @@ class T5Features:
     cache: Path | None = None
     _loaded: tuple[Any, Any] | None = field(default=None, init=False, repr=False)
     _identity: str | None = field(default=None, init=False, repr=False)
+    _said: set[str] = field(factory=set, init=False, repr=False)
 
     @property
     def files(self) -> list[Path]:
@@ -83,9 +85,29 @@ class T5Features:
         return sorted(p for p in self.folder.iterdir() if p.suffix in wanted)
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        pairs = [self._one(clean(text, self.cleaning)) for text in texts]
+        pairs = []
+        for text in texts:
+            pairs.append(self._one(self._cleaned(text)))
+            if bool(pairs[-1][1].all()) and text not in self._said:
+                self._said.add(text)
+                warnings.warn(
+                    f"Prompt {shown(text, 60)} fills the {self.tokens} tokens that the text encoder "
+                    "reads: what goes beyond is not drawn. Shorten it.",
+                    ResultWarning,
+                    stacklevel=2,
+                )
         features = torch.stack([f for f, _ in pairs]).to(self.device)
         return features, torch.stack([m for _, m in pairs]).to(self.device)
+
+    def _cleaned(self, text: str) -> str:
+        cleaned = clean(text, self.cleaning)
+        if not cleaned:
+            raise ScalingarError(
+                f"Prompt {shown(text)}: the caption cleaning that this model was trained behind "
+                "leaves nothing of it (it drops Chinese characters, catalogue numbers and "
+                "symbols): say it in English words, or use --option caption_cleaning=none."
+            )
+        return cleaned
 
     def _one(self, text: str) -> tuple[Tensor, Tensor]:
         path = None if self.cache is None else self.cache / f"{self._key(text)}.safetensors"
