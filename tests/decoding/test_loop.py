@@ -264,7 +264,7 @@ class Picks(Selector):
 @pytest.mark.parametrize("place", [-1, 2])
 def test_a_selector_out_of_range_is_named(place: int) -> None:
     strategy = Strategy(termination=Ends((0,)), selector=Picks(place))
-    with pytest.raises(ContractError, match=f"Picks chose candidate {place} of 2 completed ones"):
+    with pytest.raises(ContractError, match=f"Picks chose {place} of 2 completed"):
         decode(SMALL, strategy, [CAT], n=3)
 
 
