@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scalingar_fw.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from scalingar_analysis.commands.in_python import compare as compare
     from scalingar_analysis.plots.plot_registry import figure as figure
     from scalingar_analysis.plots.plot_registry import plot as plot
     from scalingar_analysis.runs.run import open_run as open_run
@@ -42,9 +43,14 @@ TABLE: dict[str, tuple[tuple[str, str, str], ...]] = {
 }
 # fmt: on
 
-_HOMES = {"figure": "plots.plot_registry", "open_run": "runs.run", "plot": "plots.plot_registry"}
+_HOMES = {
+    "compare": "commands.in_python",
+    "figure": "plots.plot_registry",
+    "open_run": "runs.run",
+    "plot": "plots.plot_registry",
+}
 
-__all__ = ["figure", "open_run", "plot"]
+__all__ = ["compare", "figure", "open_run", "plot"]
 
 
 def __getattr__(name: str) -> Any:

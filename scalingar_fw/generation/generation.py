@@ -17,12 +17,14 @@ from scalingar_fw.decoding.noise import Prompt
 from scalingar_fw.decoding.result import Array, Decoded, Ledger
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw.generation import notebook
 from scalingar_fw.generation.candidate import Candidate
 from scalingar_fw.generation.pictures import png_bytes
 from scalingar_fw.generation.trace import Trace, without_clock
 from scalingar_fw.registry import Registry
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image
 
 
@@ -129,9 +131,22 @@ class Generation:
                 copy: Image = image.copy()
         return copy
 
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each candidate: status, tokens, confidence, reason; `trace.steps()` has one for
+        each step.
+
+        Raises:
+            ScalingarError: pandas is not installed.
+        """
+        return notebook.data_frame(notebook.rows(self))
+
     def _repr_png_(self) -> bytes:
-        """Notebooks show the answer."""
-        return png_bytes(self.pixels)
+        """The answer, for notebooks that show no HTML; small ones at a size that can be seen."""
+        return png_bytes(notebook.enlarged(self.pixels))
+
+    def _repr_html_(self) -> str:
+        """Notebooks show the answer with its caption."""
+        return notebook.figure(self)
 
 
 __all__ = ["Generation"]

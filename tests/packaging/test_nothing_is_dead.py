@@ -15,7 +15,7 @@ CALLERS = {
     "the command line": (["@click*", "@*.command*", "@*.group*"], ["format_commands"]),
     "plugin hooks": (["@hookimpl", "@hookspec"], []),
     "the conformance kit's catalogue": (["@check*"], []),
-    "Python and notebooks": ([], ["__getattr__", "__dir__", "_repr_png_"]),
+    "Python and notebooks": ([], ["__getattr__", "__dir__", "_repr_png_", "_repr_html_"]),
     "users, of a configuration in YAML": ([], ["from_yaml"]),
     "tests and benchmarks, of the smallest models": ([], ["llamagen_c2i", "ar_grpo"]),
     "numpy": ([], ["writeable"]),
