@@ -12,8 +12,8 @@ from attrs import field, frozen
 from scalingar_analysis.commands.compare import comparison
 from scalingar_analysis.tables.render import flat
 from scalingar_analysis.tables.verdict import sentences, short_table, summary
-from scalingar_fw.registry import default_registry
 from scalingar_fw.generation.notebook import data_frame
+from scalingar_fw.registry import default_registry
 
 if TYPE_CHECKING:
     import pandas as pd
