@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from scalingar_fw.cli.documents import document as as_document
 from scalingar_fw.cli.group import app_of, common_options
 from scalingar_fw.cli.terminal import console, plain
 
@@ -115,7 +115,7 @@ def check(
             "ok": all(o.ok for o in outcomes),
             "checks": [running.as_data(o) for o in outcomes],
         }
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(as_document(document))
     elif markdown:
         click.echo(as_markdown(target, outcomes))
     else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from scalingar_fw.cli.documents import document as as_document
 from scalingar_fw.cli.group import app_of, common_options
 from scalingar_fw.errors import ScalingarError
 
@@ -106,7 +106,7 @@ def export(
         overwrite=overwrite,
     )
     if as_json:
-        click.echo(json.dumps({**asdict(done), "folder": str(folder)}, indent=2))
+        click.echo(as_document({**asdict(done), "folder": str(folder)}))
         return
     click.echo(f"{done.images} images of {done.prompts} prompts ({done.label}, n = {done.n})")
     if done.missing:
@@ -146,7 +146,7 @@ def import_(
     judge = _benchmark(ctx, run, benchmark, options)
     report = official.import_results(store, judge, results, images)
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        click.echo(as_document(report))
         return
     click.echo(
         f"{report['judged']} images of {report['strategy']} (n = {report['n']}) judged, "
@@ -180,7 +180,7 @@ def score(
         if not as_json:
             click.echo(f"\r{report['scored']} of {report['images']} images", nl=False, err=True)
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        click.echo(as_document(report))
         return
     click.echo("", err=True)
     if not report["images"]:

@@ -128,7 +128,13 @@ class Bar(_Counts):
     """A bar with tokens, live candidates and prunings; it is wiped when the run ends."""
 
     def __init__(self, console: Any) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         super().__init__()
         self._progress = Progress(
@@ -136,6 +142,8 @@ class Bar(_Counts):
             BarColumn(bar_width=30),
             TextColumn("{task.fields[counts]}"),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             console=console,
             transient=True,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from scalingar_fw.cli.documents import document
 from scalingar_fw.cli.group import BUILT_IN, SECTIONS
 from scalingar_fw.registry import import_path
 
@@ -102,3 +104,17 @@ def test_a_sweep_without_a_folder_finds_its_own_again(cli):
 def test_a_sweep_of_nothing_is_refused(cli):
     result = cli("bench")
     assert result.exit_code == 2 and "--strategy" in result.stderr
+
+
+def test_a_json_document_names_its_schema_first_and_has_null_for_what_is_not_known():
+    text = document({"a": float("nan"), "b": [1.5, float("inf")], "c": {"d": "naïve"}})
+    assert json.loads(text) == {"schema": 1, "a": None, "b": [1.5, None], "c": {"d": "naïve"}}
+    assert text.startswith('{\n  "schema": 1') and "naïve" in text
+    assert json.loads(document({"schema": 3}))["schema"] == 3  # a file's own version stays
+
+
+def test_every_command_with_json_is_in_the_page_about_it():
+    page = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+    for name, (path, _) in BUILT_IN.items():
+        if any("--json" in p.opts for p in import_path(path).params):
+            assert f"`{name}`" in page, name

@@ -235,6 +235,7 @@ def test_genevals_results_come_back(cli: Any) -> None:
     Path("results.jsonl").write_text("".join(lines))
     said = cli("import", "geneval", "run", "results.jsonl", "--json")
     assert json.loads(said.stdout) == {
+        "schema": 1,
         "strategy": "toy-idle",
         "n": 2,
         "judged": 4,

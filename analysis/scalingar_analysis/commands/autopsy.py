@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from scalingar_analysis.commands.options import (
     recording_options,
     strategy_options,
 )
+from scalingar_fw.cli.documents import document as as_document
 from scalingar_fw.cli.group import common_options
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def autopsy(
     built = load_strategy(ctx, strategy, settings)
     found = examine(built, load_recording(ctx, run, recorded, n, seed, built))
     if as_json:
-        click.echo(json.dumps(document(found), indent=2, ensure_ascii=False))
+        click.echo(as_document(document(found)))
         return
     data, regret = found.summary(), found.regret
     rows = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import secrets
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scalingar_fw.cli.documents import document as as_document
 from scalingar_fw.cli.group import app_of, common_options
 from scalingar_fw.errors import ScalingarError
 
@@ -110,7 +110,7 @@ def compare(
         words = [w for pair in options for w in pair]
         export(folder, data, shlex.join(["scalingar", "compare", *map(str, runs), *words]))
     if as_json:
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+        click.echo(as_document(data))
     elif as_markdown:
         click.echo(render.markdown(data), nl=False)
     elif everything:

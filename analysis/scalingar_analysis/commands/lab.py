@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from scalingar_analysis.commands.options import (
     plain,
     recording_options,
 )
+from scalingar_fw.cli.documents import document as as_document
 from scalingar_fw.cli.group import common_options
 from scalingar_fw.errors import ScalingarError
 
@@ -62,7 +62,7 @@ def lab(
     recording = load_recording(ctx, run, recorded, n, seed)
     report = examine(signal, recording, target, seed=split_seed)
     if as_json:
-        click.echo(json.dumps(document(report), indent=2, ensure_ascii=False))
+        click.echo(as_document(document(report)))
         return
     best = report.best
     rows = [

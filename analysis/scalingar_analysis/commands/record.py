@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from scalingar_fw.cli.documents import document as as_document
 from scalingar_fw.cli.group import app_of, common_options, ending_tidily
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.events import Failed, Progress
@@ -98,7 +98,7 @@ def record(
         )
     if as_json:
         document = {"folder": str(out), "units": ended.units, "tokens": ended.tokens}
-        click.echo(json.dumps({**document, "accuracy": ended.accuracy.get(LABEL)}, indent=2))
+        click.echo(as_document({**document, "accuracy": ended.accuracy.get(LABEL)}))
     else:
         click.echo(f"{'recorded':12}{out} ({ended.units} units)")
 

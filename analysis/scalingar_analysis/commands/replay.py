@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from scalingar_analysis.commands.options import (
     recording_options,
     strategy_options,
 )
+from scalingar_fw.cli.documents import document as as_document
 from scalingar_fw.cli.group import app_of, common_options
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def replay(
         from scalingar_fw.config.serialization import describe
 
         document["strategy"] = describe(built, registry, full=True)
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(as_document(document))
         return
     click.echo(lines([("recorded", headline(recording)), *_rows(outcome)]))
     listed = prompts(outcome)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import click
 
+from scalingar_fw.cli.documents import document as as_document
 from scalingar_fw.cli.group import app_of, common_options, ending_tidily
 from scalingar_fw.errors import ScalingarError, unknown_name
 
@@ -85,7 +85,7 @@ def reproduce(
     replace(folder / "report.md", text.encode())
     if as_json:
         data = report.as_data(built, about)
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        click.echo(as_document(data))
     else:
         click.echo(text, nl=False)
 

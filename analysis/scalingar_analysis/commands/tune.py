@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from scalingar_analysis.commands.options import (
     recording_options,
     strategy_options,
 )
+from scalingar_fw.cli.documents import document as as_document
 from scalingar_fw.cli.group import app_of, common_options
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def tune(
         heard=heard,
     )
     if as_json:
-        click.echo(json.dumps(document(found), indent=2, ensure_ascii=False))
+        click.echo(as_document(document(found)))
     else:
         _, accuracy, tokens = found.untuned
         rows = [
