@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
 from scalingar_analysis.playground import drawing, repeat
 from scalingar_analysis.playground.decodes import Decodes
 from scalingar_analysis.playground.painter import Painter
+from scalingar_analysis.playground.scene import Scene
 from scalingar_analysis.playground.session import Form, Session
 from scalingar_fw import ContractError, ScalingarError
 from scalingar_fw.generation.run_folder import notes
@@ -89,27 +90,13 @@ class Presses:
             yield same, drawing.message("Decoding."), *code, ""
             painters = [Painter(p.model) for p in plans]
             for scenes in decodes.watch(pace):
-                looks = [
-                    drawing.side(s, p.pictures(s)) for s, p in zip(scenes, painters, strict=True)
-                ]
-                yield drawing.stage(looks), same, same, same, same
+                yield drawing.stage(_looks(scenes, painters)), same, same, same, same
             if decodes.error is not None:
                 raise decodes.error
             scenes = [side.scene for side in decodes.sides]
-            done = not decodes.stopped or all(
-                side.scene.chosen is not None for side in decodes.sides
-            )
-            looks = [
-                drawing.side(s, p.pictures(s, final=True), done)
-                for s, p in zip(scenes, painters, strict=True)
-            ]
-            runs = [side.result for side in decodes.sides if side.result is not None]
-            if len(runs) < len(scenes):
-                text, link = f"Stopped at token {max(s.steps for s in scenes)}.", ""
-            else:
-                said = [*map(drawing.verdict, scenes), drawing.same_picture(scenes)]
-                said += [note for run in runs for note in notes(run)]
-                text, link = "\n".join(filter(None, said)), report_link(self._session.keep(runs))
+            finished = all(scene.chosen is not None for scene in scenes)
+            looks = _looks(scenes, painters, final=True, done=finished)
+            text, link = self._outcome(decodes) if finished else (_stopped(scenes), "")
             yield drawing.stage(looks), drawing.message(text), same, same, link
         except (ScalingarError, ContractError) as error:
             yield same, drawing.message(str(error), alert=True), same, same, same
@@ -121,12 +108,33 @@ class Presses:
             with self._lock:
                 self._running.pop(page, None)
 
+    def _outcome(self, decodes: Decodes) -> tuple[str, str]:
+        """What is said of decodes that ended by themselves, and the link to their report."""
+        scenes = [side.scene for side in decodes.sides]
+        runs = [side.result for side in decodes.sides if side.result is not None]
+        said = [*map(drawing.verdict, scenes), drawing.same_picture(scenes)]
+        said += [note for run in runs for note in notes(run)]
+        return "\n".join(filter(None, said)), report_link(self._session.keep(runs))
+
     def stop(self, page: str) -> None:
         """End what a page runs, if it runs anything."""
         with self._lock:
             decodes = self._running.get(page)
         if decodes is not None:
             decodes.stop()
+
+
+def _looks(
+    scenes: Sequence[Scene], painters: Sequence[Painter], final: bool = False, done: bool = False
+) -> list[str]:
+    return [
+        drawing.side(scene, painter.pictures(scene, final), done)
+        for scene, painter in zip(scenes, painters, strict=True)
+    ]
+
+
+def _stopped(scenes: Sequence[Scene]) -> str:
+    return f"Stopped at token {max(scene.steps for scene in scenes)}."
 
 
 def report_link(key: str) -> str:
