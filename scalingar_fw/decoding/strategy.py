@@ -149,6 +149,12 @@ class Strategy:
         """The name for tables; an oracle says that it is one."""
         return f"{self.name} (oracle)" if self.oracle else self.name
 
+    def candidates_equal(self, sampling: Sampling) -> bool:
+        """Whether all candidates of a prompt would be one and the same: nothing is drawn, and none
+        looks at the others."""
+        alone = all(c.scope == "row" for c in (self.confidence, self.guidance, self.sampler))
+        return alone and self.sampler.deterministic(sampling)
+
     @property
     def parts(self) -> dict[str, Component[Any]]:
         """The components by field name."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scalingar_fw.benchmark import Benchmark, make_benchmark
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.config.serialization import build_strategy
+from scalingar_fw.decoding.sampling import Sampling
+from scalingar_fw.errors import ResultWarning, ScalingarError
 from scalingar_fw.experiments.dispatch import Dispatch
 from scalingar_fw.experiments.events import Ended, Observer, Observers
 from scalingar_fw.experiments.executors import Executor, Task, make_executor
@@ -66,10 +69,27 @@ def run_sweep(
     made.start(_setup(sweep, layout, made.name, plugins))
     try:
         facts = _probe(made, sweep, benchmark)
+        _warn_of_equals(sweep, facts, registry)
         return dispatch.run(facts, workers, dry_run)
     finally:
         made.stop()
         heard.close()
+
+
+def _warn_of_equals(sweep: Sweep, facts: Facts, registry: Registry) -> None:
+    """Say which strategies of the sweep would choose among equal candidates. They are decoded all
+    the same: n is part of what was asked for, and of every unit's identity."""
+    sampling = Sampling(**{**facts.sampling, **sweep.sampling})
+    for entry in sweep.entries:
+        most = max(sweep.n_of(entry))
+        if most > 1 and build_strategy(entry.strategy, registry).candidates_equal(sampling):
+            warnings.warn(
+                f"{entry.label}: n={most}, but nothing is drawn at temperature="
+                f"{sampling.temperature:g}: its candidates are all the same. Give a temperature "
+                "above 0, or n: 1.",
+                ResultWarning,
+                stacklevel=2,
+            )
 
 
 def _setup(sweep: Sweep, layout: Layout, executor: str, plugins: Sequence[Path]) -> Setup:

@@ -118,9 +118,7 @@ def prepare(
 
 def _worth_decoding(strategy: Strategy, sampling: Sampling, n: int) -> int:
     """`n`, or 1 where all candidates would be one and the same."""
-    parts = (strategy.confidence, strategy.guidance, strategy.sampler)
-    alone = all(component.scope == "row" for component in parts)
-    if n == 1 or not alone or not strategy.sampler.deterministic(sampling):
+    if n == 1 or not strategy.candidates_equal(sampling):
         return n
     warnings.warn(
         f"n={n}, but nothing is drawn at temperature={sampling.temperature:g}: all candidates would "

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scalingar_fw import PluginWarning, ScalingarError
+from scalingar_fw import PluginWarning, ResultWarning, ScalingarError
 from scalingar_fw.experiments import open_store, store_writer, worker
 from scalingar_fw.experiments.condition import describe_files
 from scalingar_fw.experiments.dispatch import ATTEMPTS
@@ -353,3 +353,8 @@ def test_executors_are_what_the_contract_says(name):
 def test_an_executor_that_cannot_be_made_is_named(arguments, said):
     with pytest.raises(ScalingarError, match=said):
         make_executor(*arguments)
+
+
+def test_a_sweep_among_equal_candidates_says_so(bench, tmp_path):
+    with pytest.warns(ResultWarning, match="base: n=2, but nothing is drawn at temperature=0"):
+        bench.run(tmp_path / "s", limit=1, strategies=["base"], temperature=0)
