@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 
 import scalingar_fw as sar
 from scalingar_fw.config.device import dtype_name, resolve_device, resolve_dtype
+from scalingar_fw.decoding.noise import REPLICA_STEP
 from scalingar_fw.decoding.strategy import FinalConfidence, NeverTerminate
 from scalingar_fw.files import check_target, new_folder, slug
 from scalingar_fw.generation.plan import BATCH_BYTES, prepare
@@ -155,7 +156,8 @@ def test_settings_change_the_strategy_and_the_key(registry, result):
 def test_a_list_of_prompts_gives_a_list_whatever_the_batches(registry):
     texts = ["a", "b", "a", "c", "d"]
     options = {"model": "toy", "strategy": "cut", "registry": registry}
-    alone = [sar.generate(t, **options) for t in texts]
+    seeds = [0, 0, REPLICA_STEP, 0, 0]  # the second "a" is another draw
+    alone = [sar.generate(t, seed=s, **options) for t, s in zip(texts, seeds, strict=True)]
     for batch in (1, 2, 5, None):
         together = sar.generate(texts, batch=batch, **options)
         assert [r.prompt.text for r in together] == texts
