@@ -140,6 +140,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="The executor's own: slurm_partition=gpu, minutes=60, num_gpus=1 (repeatable).",
 )
 @click.option(
+    "--shard",
+    metavar="K/N",
+    help="The K-th of N parts of the items: N machines fill one --out (default: all).",
+)
+@click.option(
     "--max-tokens", type=click.IntRange(1), metavar="K", help="Begin nothing beyond K tokens."
 )
 @click.option("--max-hours", type=float, metavar="H", help="Begin nothing after H hours.")
@@ -166,6 +171,7 @@ def bench(
     executor: str,
     workers: int,
     executor_options: tuple[str, ...],
+    shard: str | None,
     max_tokens: int | None,
     max_hours: float | None,
     trackers: tuple[str, ...],
@@ -191,7 +197,7 @@ def bench(
     from scalingar_fw.cli import bench_progress
     from scalingar_fw.experiments.driver import run_sweep
     from scalingar_fw.experiments.layout import Layout
-    from scalingar_fw.experiments.sweep import make_sweep, parse_sweep, read_sweep
+    from scalingar_fw.experiments.sweep import Shard, make_sweep, parse_sweep, read_sweep
     from scalingar_fw.experiments.trackers import make_tracker
 
     given: dict[str, Any] = {}
@@ -234,6 +240,7 @@ def bench(
             observers=observers,
             max_tokens=max_tokens,
             max_hours=max_hours,
+            shard=None if shard is None else Shard.parse(shard),
             dry_run=dry_run,
         )
     if not as_json and not dry_run:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scalingar_fw.experiments.store import StoredPool as StoredPool
     from scalingar_fw.experiments.store import UnitRecord as UnitRecord
     from scalingar_fw.experiments.store import open_store as open_store
+    from scalingar_fw.experiments.sweep import Shard as Shard
     from scalingar_fw.experiments.sweep import Sweep as Sweep
     from scalingar_fw.experiments.sweep import make_sweep as make_sweep
     from scalingar_fw.experiments.sweep import parse_sweep as parse_sweep
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scalingar_fw.experiments.unit import Unit as Unit
 
 _HOMES = {
+    "Shard": "sweep",
     "Store": "store",
     "StoredPool": "store",
     "Sweep": "sweep",
@@ -39,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Shard",
     "Store",
     "StoredPool",
     "Sweep",

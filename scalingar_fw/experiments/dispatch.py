@@ -32,7 +32,7 @@ from scalingar_fw.experiments.store_writer import (
     replace_text,
     set_aside,
 )
-from scalingar_fw.experiments.sweep import Sweep
+from scalingar_fw.experiments.sweep import Shard, Sweep
 from scalingar_fw.experiments.tally import Tally, bound, forecast
 from scalingar_fw.experiments.unit import Unit
 from scalingar_fw.experiments.worker import BUSY, DONE, EXISTS, FAILED, LATE, Facts
@@ -55,6 +55,7 @@ class Dispatch:
     observers: Observers
     max_tokens: int | None
     max_hours: float | None
+    shard: Shard | None = None
     total: int = 0
     flops: Mapping[str, Any] = field(factory=dict)
     tally: Tally = field(init=False)
@@ -70,7 +71,7 @@ class Dispatch:
 
     def run(self, facts: Facts, workers: int, dry_run: bool) -> Ended:
         self.total, self.flops = facts.total, facts.flops
-        self.units = {u.key: u for u in self.sweep.units(facts, self.benchmark)}
+        self.units = {u.key: u for u in self.sweep.units(facts, self.benchmark, self.shard)}
         frame = self.sweep.frame(facts, self.benchmark)
         check_frame(self.layout, frame)
         if not dry_run:

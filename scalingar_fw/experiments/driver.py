@@ -16,7 +16,7 @@ from scalingar_fw.experiments.events import Ended, Observer, Observers
 from scalingar_fw.experiments.executors import Executor, Task, make_executor
 from scalingar_fw.experiments.layout import Layout
 from scalingar_fw.experiments.store_writer import create_store
-from scalingar_fw.experiments.sweep import Sweep
+from scalingar_fw.experiments.sweep import Shard, Sweep
 from scalingar_fw.experiments.worker import Facts, Setup
 from scalingar_fw.registry import Registry, default_registry
 from scalingar_fw.trust import allowed
@@ -34,6 +34,7 @@ def run_sweep(
     observers: Iterable[Observer] = (),
     max_tokens: int | None = None,
     max_hours: float | None = None,
+    shard: Shard | None = None,
     dry_run: bool = False,
 ) -> Ended:
     """Do what is missing of `sweep` in the store `out`; running it again does nothing.
@@ -49,6 +50,7 @@ def run_sweep(
         observers: who hears of progress (events.py).
         max_tokens: no unit is begun that might take this call beyond so many sampled tokens.
         max_hours: no unit is begun after so many hours.
+        shard: this machine's part of the items; None for all of them.
         dry_run: say what would be done, and write nothing.
 
     Raises:
@@ -65,7 +67,7 @@ def run_sweep(
     layout = Layout(Path(out)) if dry_run else create_store(out)
     benchmark = make_benchmark(registry, sweep.benchmark, sweep.benchmark_options)
     heard = Observers(observers)
-    dispatch = Dispatch(sweep, layout, made, benchmark, heard, max_tokens, max_hours)
+    dispatch = Dispatch(sweep, layout, made, benchmark, heard, max_tokens, max_hours, shard)
     made.start(_setup(sweep, layout, made.name, plugins))
     try:
         facts = _probe(made, sweep, benchmark)

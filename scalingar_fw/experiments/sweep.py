@@ -61,6 +61,25 @@ _ENTRY_KEYS = ("strategy", "name", "set", "n")
 
 
 @frozen
+class Shard:
+    """One machine's part of a sweep, the `index`-th of `count` (from 1): which part says nothing
+    about a result, so it is no part of the sweep."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """From "3/16"; `ScalingarError` for what is no part of a whole."""
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip(), re.ASCII)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ScalingarError(
+                f"shard={text!r} must be a part of a whole, from 1/16 to 16/16 for 16 machines."
+            )
+        return cls(int(found[1]), int(found[2]))
+
+
+@frozen
 class Entry:
     """A strategy of a sweep. `label`: what tables call it; `strategy`: as `describe(full=True)`
     gives it; `n`: its own numbers of candidates, in place of the sweep's."""
@@ -134,17 +153,20 @@ class Sweep:
         """Places of the items that are asked for, in the order in which units take them."""
         return in_turn(items, self.limit)
 
-    def units(self, facts: Facts, benchmark: Benchmark) -> list[Unit]:
+    def units(self, facts: Facts, benchmark: Benchmark, shard: Shard | None = None) -> list[Unit]:
         """Every unit once, ordered so that a sweep that is stopped has compared all strategies on
         what it has: by block, seed, n, and only then by strategy.
 
-        Labels that mean the same strategy share their units.
+        Labels that mean the same strategy share their units. A `shard` is every so-manieth block
+        with all of its strategies, n and seeds: shards share no unit, and together they are all.
         """
         items = benchmark.items(self.split)
         places = self.places(items)
         frame = self.frame(facts, benchmark)
         frame.pop("batch")  # each unit says which items it holds
         blocks = [places[i : i + self.batch] for i in range(0, len(places), self.batch)]
+        if shard is not None:
+            blocks = blocks[shard.index - 1 :: shard.count]
         found: dict[str, Unit] = {}
         for block in blocks:
             for seed in self.seeds:

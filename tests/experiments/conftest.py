@@ -69,7 +69,7 @@ class Bench:
         return ended, heard
 
 
-RUN_OPTIONS = ("workers", "executor_options", "max_tokens", "max_hours", "dry_run")
+RUN_OPTIONS = ("workers", "executor_options", "max_tokens", "max_hours", "shard", "dry_run")
 
 
 @pytest.fixture(scope="session")
