@@ -12,7 +12,10 @@ SOURCES = ("scalingar_fw", "plugins", "strategies", "analysis")
 
 #: Called by what calls them by name: (decorators, names), each with who that is.
 CALLERS = {
-    "the command line": (["@click*", "@*.command*", "@*.group*"], ["format_commands"]),
+    "the command line": (
+        ["@click*", "@*.command*", "@*.group*"],
+        ["format_commands", "format_options"],
+    ),
     "plugin hooks": (["@hookimpl", "@hookspec"], []),
     "the conformance kit's catalogue": (["@check*"], []),
     "Python and notebooks": ([], ["__getattr__", "__dir__", "_repr_png_", "_repr_html_"]),
