@@ -14,6 +14,7 @@ from scalingar_fw.testing.reference import ReferenceModel, ScriptedModel
 
 if TYPE_CHECKING:
     from scalingar_fw.testing import generators as generators
+    from scalingar_fw.testing.adapters import check_adapter as check_adapter
     from scalingar_fw.testing.cases import Case as Case
     from scalingar_fw.testing.catalogue import CATALOGUE as CATALOGUE
     from scalingar_fw.testing.running import Outcome as Outcome
@@ -26,6 +27,7 @@ _HOMES = {
     "CATALOGUE": "catalogue",
     "Case": "cases",
     "Outcome": "running",
+    "check_adapter": "adapters",
     "check_component": "running",
     "checks_for": "running",
     "replay": "running",
@@ -37,6 +39,7 @@ __all__ = [
     "Outcome",
     "ReferenceModel",
     "ScriptedModel",
+    "check_adapter",
     "check_component",
     "checks_for",
     "generators",

@@ -179,6 +179,7 @@ PUBLIC = ("scalingar_fw", "scalingar_fw.testing")
 def imports_of_the_core(text: str) -> list[tuple[str, list[str]]]:
     """Each module of the core that a text imports (also in a notebook's JSON), and the names."""
     text = text.replace('\\n",\n', "\n")
+    text = re.sub(r"{{imports}}", "", text)  # of a template, filled in when it is used
     found: list[tuple[str, list[str]]] = [
         (module, [])
         for module in re.findall(r"^\W*import (scalingar_fw[\w.]*)", text, re.MULTILINE)
