@@ -129,6 +129,14 @@ def said(component: Any, pool: Pool) -> dict[int, float] | int:
     return {t.candidate: float(v) for t, v in zip(pool.candidates, out.reshape(-1), strict=True)}
 
 
+def _close(one: dict[int, float] | int, other: dict[int, float] | int) -> bool:
+    if isinstance(one, int) or isinstance(other, int):
+        return False
+    names = sorted(one)
+    same = names == sorted(other)
+    return same and np.allclose([one[n] for n in names], [other[n] for n in names], rtol=1e-5)
+
+
 @check("runs", *CHOOSING, cases=(SMOKE,))
 def it_runs(kind: str, component: Any, case: Case) -> None:
     """It reads a plain pool of three candidates without an error.
@@ -235,7 +243,8 @@ def order_of_candidates_is_nothing(kind: str, component: Any, case: Case) -> Non
     pool = pool_of(component, case)
     turned = evolve(pool, candidates=tuple(reversed(pool.candidates)))
     one, other = said(component, pool), said(component, turned)
-    if one != other:
+    # A network rounds a row differently at another place of its batch: scores agree to rounding.
+    if one != other and not _close(one, other):
         raise Broken(
             f"{one} became {other} when the same candidates were listed in reverse.",
             "it goes by a candidate's place in the list: break ties by its number, `.candidate`.",
