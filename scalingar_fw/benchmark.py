@@ -15,6 +15,7 @@ import numpy as np
 from attrs import evolve, frozen
 
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ScalingarError, unknown_name
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Benchmark(Protocol):
         """The fixed items of a split; `ScalingarError` for an unknown one."""
         ...
 
-    def score(self, items: Sequence[Item], images: np.ndarray[Any, Any]) -> Sequence[float]:
+    def score(self, items: Sequence[Item], images: Array) -> Sequence[float]:
         """A score in [0, 1] for each of `images [K, H, W, 3]` uint8 (1 is correct).
 
         NaN where nobody here can judge: the image waits for an official evaluator.
@@ -92,18 +93,14 @@ class Controls(Protocol):
     nothing of the prompt. Comparisons hold every strategy against exact best-of-k by each of them.
     """
 
-    def controls(
-        self, items: Sequence[Item], images: np.ndarray[Any, Any]
-    ) -> Mapping[str, Sequence[float]]:
+    def controls(self, items: Sequence[Item], images: Array) -> Mapping[str, Sequence[float]]:
         """By name a number for each of `images [K, H, W, 3]` uint8, higher is preferred: such as
         "fewest objects", minus the number of objects seen. Finite, and without looking at what the
         item asks for."""
         ...
 
 
-def controls_of(
-    benchmark: Benchmark, items: Sequence[Item], images: np.ndarray[Any, Any]
-) -> dict[str, np.ndarray[Any, Any]]:
+def controls_of(benchmark: Benchmark, items: Sequence[Item], images: Array) -> dict[str, Array]:
     """The benchmark's controls for `images [K, ...]`, `[K]` each; empty where it has none.
 
     Raises:

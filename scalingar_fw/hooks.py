@@ -29,7 +29,7 @@ def observer_name(observer: object) -> str:
     return getattr(observer, "__name__", type(observer).__name__)
 
 
-def make_hooks(observers: Iterable[object] = ()) -> Any:
+def make_hooks(observers: Iterable[object] = ()) -> pluggy.HookRelay:
     """A pluggy hook relay for `observers` (objects or modules with event methods).
 
     An observer that raises is reported once, as a `PluginWarning`, and left out of the rest of the

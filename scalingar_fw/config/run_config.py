@@ -133,7 +133,7 @@ def describe_sampling(sampling: Sampling) -> dict[str, Any]:
     return {name: getattr(sampling, name) for name in _SAMPLING}
 
 
-def _prompt_data(prompt: Prompt) -> Any:
+def _prompt_data(prompt: Prompt) -> str | dict[str, str | int]:
     if prompt.class_id is None and prompt.negative is None:
         return prompt.text
     extra = {"class_id": prompt.class_id, "negative": prompt.negative}

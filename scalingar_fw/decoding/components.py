@@ -21,14 +21,13 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
 import torch
 from attrs import Factory, field, frozen
 from torch import Tensor
 
 from scalingar_fw.decoding.confidence import Confidence
 from scalingar_fw.decoding.noise import EXTRA, Prompt, uniforms
-from scalingar_fw.decoding.result import Status, Trajectory
+from scalingar_fw.decoding.result import Array, Status, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Guided, Signals
 from scalingar_fw.decoding.state import (
@@ -104,8 +103,9 @@ class Step:
             noise[child] = own[-1]
         return noise
 
-    def prompt_uniforms(self, prompt: int, count: int, stream: int = EXTRA) -> Any:
-        """`count` further numbers of this step for a prompt as a whole (resampling, ...)."""
+    def prompt_uniforms(self, prompt: int, count: int, stream: int = EXTRA) -> Array:
+        """`count` further numbers of this step for a prompt as a whole (resampling, ...), `[count]`
+        float64 in [0, 1)."""
         return uniforms(self.seeds[prompt], self.prompts[prompt], self.index, count, stream)
 
 
@@ -289,13 +289,13 @@ class Pool:
     prompt: Prompt
     candidates: Sequence[Trajectory]
     seed: int
-    decode: Callable[[Sequence[Trajectory]], np.ndarray[Any, Any]] | None = None
-    read: Callable[[Sequence[Trajectory], Sequence[Prompt]], np.ndarray[Any, Any]] | None = None
+    decode: Callable[[Sequence[Trajectory]], Array] | None = None
+    read: Callable[[Sequence[Trajectory], Sequence[Prompt]], Array] | None = None
     word_classes: Sequence[Sequence[str]] = ()  # of the model's vocabulary, if it names any
 
     def log_probs(
         self, prompts: Sequence[Prompt], candidates: Sequence[Trajectory] | None = None
-    ) -> np.ndarray[Any, Any]:
+    ) -> Array:
         """Log-probabilities in nats of every token of the candidates (all by default) under each
         of `prompts`, `[M, K, T]` float64 (likelihood.py). It costs M K sequences of the model.
 
@@ -309,7 +309,7 @@ class Pool:
             )
         return self.read(self.candidates if candidates is None else candidates, prompts)
 
-    def images(self) -> np.ndarray[Any, Any]:
+    def images(self) -> Array:
         """The candidates' images, `[K, H, W, 3]` uint8 (for rewards that look)."""
         if self.decode is None:
             raise RuntimeError("This pool has no image decoder: it was made from signals alone.")
@@ -333,7 +333,7 @@ class Reward(Component[None]):
         any signal whose name begins so."""
         return {}
 
-    def score(self, pool: Pool) -> np.ndarray[Any, Any]:
+    def score(self, pool: Pool) -> Array:
         """`[K]` float64, one finite number for each of `pool.candidates`, in their order."""
         raise NotImplementedError
 

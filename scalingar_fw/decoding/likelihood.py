@@ -9,7 +9,7 @@ it in one forward pass; for any other adapter the tokens are fed step by step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.result import Ledger, Trajectory
+from scalingar_fw.decoding.result import Array, Ledger, Trajectory
 
 #: Sequences that are read at once: bounded memory, and one size of batch for the kernels.
 BATCH = 32
@@ -48,7 +48,7 @@ def read(
     candidates: Sequence[Trajectory],
     prompts: Sequence[Prompt],
     ledger: Ledger,
-) -> np.ndarray[Any, Any]:
+) -> Array:
     """Log-probabilities in nats of complete candidates under each prompt.
 
     Args:

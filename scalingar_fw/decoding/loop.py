@@ -11,11 +11,12 @@ from __future__ import annotations
 import fnmatch
 import operator
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from attrs import evolve, frozen
+from numpy.typing import NDArray
+from pluggy import HookRelay
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, ModelAdapter, Pool, Step, Verdict
@@ -24,7 +25,7 @@ from scalingar_fw.decoding.likelihood import KnowsWordClasses, read
 from scalingar_fw.decoding.memory_budget import passes_within
 from scalingar_fw.decoding.noise import Prompt, check_seeds, noise_table
 from scalingar_fw.decoding.recorder import Recorder, StepRecord
-from scalingar_fw.decoding.result import Decoded, Ledger, Status, Trajectory
+from scalingar_fw.decoding.result import Array, Decoded, Ledger, Status, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.signals import Guided, compute_signals, guided_logits, sanitize
 from scalingar_fw.decoding.state import (
@@ -102,7 +103,7 @@ def decode(
     n: int | None = None,
     seed: int | Sequence[int] = 0,
     sampling: Sampling | None = None,
-    hooks: Any = None,
+    hooks: HookRelay | None = None,
     max_memory: int | None = None,
     passes: int = 1,
 ) -> Decoded:
@@ -280,7 +281,7 @@ def _masked(logits: Tensor, permitted: Tensor | None) -> Tensor:
 
 
 def decode_step(
-    bound: BoundStrategy, state: DecodeState, ledger: Ledger, recorder: Recorder, hooks: Any
+    bound: BoundStrategy, state: DecodeState, ledger: Ledger, recorder: Recorder, hooks: HookRelay
 ) -> tuple[DecodeState, StepRecord, Verdict]:
     """Choose one token for each live row. Each line uses only the lines above it."""
     strategy, step = bound.strategy, bound.at(state)
@@ -336,7 +337,11 @@ def decode_step(
 
 
 def _follow(
-    bound: BoundStrategy, state: DecodeState, proposal: Proposal, recorder: Recorder, hooks: Any
+    bound: BoundStrategy,
+    state: DecodeState,
+    proposal: Proposal,
+    recorder: Recorder,
+    hooks: HookRelay,
 ) -> tuple[DecodeState, Step]:
     """Give each proposed row the history it continues; name forks, end rows without a child."""
     assert proposal.parent is not None
@@ -374,7 +379,7 @@ def retire(
     record: StepRecord,
     verdict: Verdict,
     recorder: Recorder,
-    hooks: Any,
+    hooks: HookRelay,
 ) -> DecodeState | None:
     """Rows leave here and nowhere else; None when none is left. One host read, if any row may go."""
     rows, total = state.rows, bound.model.grid.size
@@ -403,7 +408,7 @@ def _moved(state: DecodeState, rows: Tensor) -> DecodeState:
 
 
 def _say_goodbye(
-    hooks: Any, rows: Rows, row: int, length: int, status: Status, sentence: str
+    hooks: HookRelay, rows: Rows, row: int, length: int, status: Status, sentence: str
 ) -> None:
     prompt, candidate = int(rows.prompt[row]), int(rows.candidate[row])
     hooks.on_candidate_end(event=CandidateEnd(prompt, candidate, length, status, sentence))
@@ -452,8 +457,8 @@ def choose(
 
 
 def to_images(
-    model: ModelAdapter, trajectories: Sequence[Trajectory], hooks: Any = None
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    model: ModelAdapter, trajectories: Sequence[Trajectory], hooks: HookRelay | None = None
+) -> NDArray[np.uint8]:
     """Images `[K, H, W, 3]` uint8 of trajectories; a pruned one is filled up with token 0."""
     images = []
     for start_at in range(0, len(trajectories), 16):  # bounded memory at 512 x 512
@@ -465,7 +470,7 @@ def to_images(
             pixels = model.decode_images(tokens.to(model.device)).float().cpu()
         # Rounded, as torchvision's save_image does; official scripts differ by one level here.
         images.append(((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
-    array: np.ndarray[Any, Any] = torch.cat(images).permute(0, 2, 3, 1).contiguous().numpy()
+    array: Array = torch.cat(images).permute(0, 2, 3, 1).contiguous().numpy()
     array.setflags(write=False)
     if hooks is not None:
         for t, image in zip(trajectories, array, strict=True):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from attrs import field, frozen
+from numpy.typing import NDArray
 
 from scalingar_fw.errors import ScalingarError, shown
 
@@ -57,16 +58,14 @@ def check_seed(seed: object) -> int:
 
 def uniforms(
     seed: int, prompt: Prompt, candidate: int, count: int, stream: int = SAMPLING
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+) -> NDArray[np.float64]:
     """`count` numbers in [0, 1), float64; entry t belongs to step t whatever `count` is."""
     low, high = prompt.key & _WORD, prompt.key >> 64
     bits = np.random.Philox(
         key=np.array([seed, low], dtype=np.uint64),
         counter=np.array([0, stream, candidate, high], dtype=np.uint64),
     )
-    unit: np.ndarray[Any, np.dtype[np.float64]] = (
-        bits.random_raw(count) >> np.uint64(11)
-    ) * 2.0**-53
+    unit: NDArray[np.float64] = (bits.random_raw(count) >> np.uint64(11)) * 2.0**-53
     return unit
 
 
@@ -103,7 +102,7 @@ def seeds_apart(seed: int, prompts: Sequence[Prompt]) -> tuple[int, ...]:
 
 def noise_table(
     seeds: Sequence[int], prompts: Sequence[Prompt], prompt: Any, candidate: Any, count: int
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+) -> NDArray[np.float64]:
     """`[N, count]` sampling noise for rows named by `prompt [N]` and `candidate [N]`."""
     table = np.empty((len(prompt), count), dtype=np.float64)
     for i, (p, c) in enumerate(zip(prompt, candidate, strict=True)):

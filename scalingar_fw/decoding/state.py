@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 import torch
 from attrs import evolve, field, frozen
+from numpy.typing import NDArray
 from torch import Tensor
 
 T = TypeVar("T")
@@ -93,8 +94,8 @@ class Rows:
     on the device; `slots [G, W]`: the rows of each such prompt, padded with -1.
     """
 
-    prompt: np.ndarray[Any, np.dtype[np.int64]]
-    candidate: np.ndarray[Any, np.dtype[np.int64]]
+    prompt: NDArray[np.int64]
+    candidate: NDArray[np.int64]
     n_prompts: int
     group: Tensor
     slots: Tensor
@@ -153,8 +154,8 @@ class Children:
     appearance. `forks`: places of the new ones; `childless`: rows that nothing continues.
     """
 
-    prompt: np.ndarray[Any, np.dtype[np.int64]]
-    candidate: np.ndarray[Any, np.dtype[np.int64]]
+    prompt: NDArray[np.int64]
+    candidate: NDArray[np.int64]
     forks: tuple[int, ...]
     childless: tuple[int, ...]
     next_candidate: tuple[int, ...]

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 from attrs import evolve, frozen
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scalingar_fw.decoding.components import Context, Step, Verdict
 from scalingar_fw.decoding.confidence import Confidence
-from scalingar_fw.decoding.result import Status
+from scalingar_fw.decoding.result import Array, Status
 from scalingar_fw.decoding.signals import Signals
 from scalingar_fw.decoding.state import Chosen, Rows, candidate_field
 from scalingar_fw.decoding.strategy import Strategy
@@ -97,7 +98,7 @@ def _one_each(component: object, what: str, value: object, step: Step) -> None:
     )
 
 
-def leaving(verdict: Verdict, step: Step) -> np.ndarray[Any, np.dtype[np.int64]]:
+def leaving(verdict: Verdict, step: Step) -> NDArray[np.int64]:
     """The rows that a verdict ends, `[K]`; none at the last step, where every image is complete.
 
     One host read, if any row may go.
@@ -160,7 +161,7 @@ def sentence(owner: str, reason: str, known: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _keep_one(strategy: Strategy, rows: Rows, gone: np.ndarray[Any, Any], index: int) -> None:
+def _keep_one(strategy: Strategy, rows: Rows, gone: Array, index: int) -> None:
     stay = np.delete(rows.prompt, gone)
     emptied = sorted(set(rows.prompt.tolist()) - set(stay.tolist()))
     if emptied:
@@ -170,7 +171,7 @@ def _keep_one(strategy: Strategy, rows: Rows, gone: np.ndarray[Any, Any], index:
         )
 
 
-def _reasons(verdict: Verdict, gone: np.ndarray[Any, Any]) -> list[tuple[Status, str]]:
+def _reasons(verdict: Verdict, gone: Array) -> list[tuple[Status, str]]:
     """Status and sentence (fields not yet filled in) of each row that leaves."""
     why = [(verdict.status, verdict.reason)] * len(gone)
     for other in reversed(verdict.exceptions):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from attrs import field, frozen
+from pluggy import HookRelay
 
 from scalingar_fw.benchmark import Benchmark, Item, controls_of
 from scalingar_fw.decoding.components import ModelAdapter
 from scalingar_fw.decoding.loop import decode, to_images
 from scalingar_fw.decoding.noise import REPLICA_STEP as REPLICA_STEP
-from scalingar_fw.decoding.result import Ledger, Trajectory
+from scalingar_fw.decoding.result import Array, Ledger, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.errors import ScalingarError
@@ -33,10 +33,10 @@ class ItemResult:
     index: int
     trajectories: Sequence[Trajectory]
     chosen: int
-    scores: np.ndarray[Any, Any]
-    images: np.ndarray[Any, Any]
+    scores: Array
+    images: Array
     ledger: Ledger
-    controls: Mapping[str, np.ndarray[Any, Any]] = field(factory=dict)
+    controls: Mapping[str, Array] = field(factory=dict)
 
     @property
     def score(self) -> float:
@@ -73,7 +73,7 @@ def decode_items(
     n: int | None = None,
     seed: int = 0,
     sampling: Sampling | None = None,
-    hooks: Any = None,
+    hooks: HookRelay | None = None,
 ) -> list[ItemResult]:
     """Decode items, given with their places in the split, as one batch; score what was completed.
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
 
 from attrs import define, evolve, field
 
 from scalingar_fw.decoding.components import ModelAdapter, Pool, Selector
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.result import Trajectory
+from scalingar_fw.decoding.result import Array, Trajectory
 from scalingar_fw.decoding.strategy import Strategy
 from scalingar_fw.decoding.wrapper import Wrapper
 from scalingar_fw.experiments.flops import Flops, model_flops
@@ -41,7 +40,7 @@ class Meter(Wrapper, Selector):
         with contextlib.ExitStack() as stack:
             counter: FlopCounterMode | None = None
 
-            def look(some: Sequence[Trajectory]) -> Any:
+            def look(some: Sequence[Trajectory]) -> Array:
                 # Signals cost nothing to speak of: counting begins with the first image, and so
                 # most selectors run as they would without a meter. The kernels are the usual ones:
                 # a meter may change nothing.
@@ -54,7 +53,7 @@ class Meter(Wrapper, Selector):
                     watched += len(some)
                 return images
 
-            def reread(some: Sequence[Trajectory], prompts: Sequence[Prompt]) -> Any:
+            def reread(some: Sequence[Trajectory], prompts: Sequence[Prompt]) -> Array:
                 # Reading finished candidates again is the reward's own work.
                 nonlocal counter
                 assert read is not None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from scalingar_fw.benchmark import Benchmark, judged_elsewhere, scorer_of
+from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.scores import add_scores
 from scalingar_fw.experiments.store import Store, UnitRecord
@@ -79,7 +80,7 @@ def _row(unit: str, name: str) -> dict[str, Any]:
     return {"unit": unit, "item": int(item), "seed": int(seed), "candidate": int(candidate)}
 
 
-def _read(store: Store, unit: UnitRecord, name: str) -> np.ndarray[Any, Any]:
+def _read(store: Store, unit: UnitRecord, name: str) -> Array:
     import PIL.Image
 
     data = store.file(unit, name)

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from scalingar_fw.config.identity import identity_of
 from scalingar_fw.decoding.noise import Prompt
-from scalingar_fw.decoding.result import Trajectory
+from scalingar_fw.decoding.result import Array, Trajectory
 from scalingar_fw.decoding.sampling import Sampling
 from scalingar_fw.decoding.state import Grid
 from scalingar_fw.errors import ScalingarError, unknown_name
@@ -81,7 +81,7 @@ class StoredPool:
     task: str
     cluster: str
     trajectories: Sequence[Trajectory]
-    scores: np.ndarray[Any, Any]
+    scores: Array
     chosen: int
     n: int
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
@@ -16,6 +16,11 @@ from scalingar_fw.errors import ContractError, ScalingarError
 from scalingar_fw.experiments.condition import trouble
 from scalingar_fw.experiments.layout import Layout
 from scalingar_fw.trust import allowed, restrict
+
+if TYPE_CHECKING:
+    from scalingar_fw.benchmark import Benchmark
+    from scalingar_fw.decoding.components import ModelAdapter
+    from scalingar_fw.registry import Registry
 
 #: What may happen to a unit that a worker was given.
 DONE, EXISTS, BUSY, LATE, FAILED = "done", "exists", "busy", "late", "failed"
@@ -78,7 +83,7 @@ class Facts:
 class Worker:
     """Does units; the model and the benchmark are loaded once, when first needed."""
 
-    def __init__(self, setup: Setup, registry: Any = None, name: str = "0") -> None:
+    def __init__(self, setup: Setup, registry: Registry | None = None, name: str = "0") -> None:
         import torch
 
         # The number of threads rounds sums: part of a unit's key, never the machine's choice.
@@ -91,7 +96,7 @@ class Worker:
         self._registry = registry
 
     @cached_property
-    def registry(self) -> Any:
+    def registry(self) -> Registry:
         from scalingar_fw.registry import environment_files, load_registry
 
         if self._registry is not None:
@@ -100,7 +105,7 @@ class Worker:
         return load_registry(list(dict.fromkeys(p.resolve() for p in files)))
 
     @cached_property
-    def _loaded(self) -> tuple[str, Any, str]:
+    def _loaded(self) -> tuple[str, ModelAdapter, str]:
         from scalingar_fw.config.identity import model_identity
         from scalingar_fw.generation.plan import load_model
 
@@ -116,7 +121,7 @@ class Worker:
         return name, model, model_identity(model, setup.options)
 
     @cached_property
-    def benchmark(self) -> Any:
+    def benchmark(self) -> Benchmark:
         from scalingar_fw.benchmark import make_benchmark
 
         return make_benchmark(self.registry, self.setup.benchmark, self.setup.benchmark_options)

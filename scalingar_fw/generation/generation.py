@@ -6,7 +6,7 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
@@ -26,6 +26,7 @@ from scalingar_fw.registry import Registry
 if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
+    from pluggy import HookRelay
 
 
 @frozen(eq=False)
@@ -50,7 +51,7 @@ class Generation:
     batch_place: int = 0
     batch_prompts: int = 1
     load_seconds: float = field(default=0.0, repr=False)
-    _hooks: Any = field(default=None, repr=False)
+    _hooks: HookRelay | None = field(default=None, repr=False)
     _pixels: dict[int, Array] = field(factory=dict, repr=False)
 
     @property

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from scalingar_fw.decoding import contracts
 from scalingar_fw.decoding.components import Pool, Selector
-from scalingar_fw.decoding.result import Status, Trajectory, frozen_array
+from scalingar_fw.decoding.result import Array, Status, Trajectory, frozen_array
 from scalingar_fw.decoding.step import RESERVED
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.testing.battery import SMOKE
@@ -73,7 +73,7 @@ def pool_of(component: Any, case: Case, signals: Sequence[str] = STANDARD) -> Po
 WORD_CLASSES = (("red", "blue", "green"), ("circle", "square", "ring"), ("left", "right"))
 
 
-def _read(trajectories: Any, prompts: Any) -> np.ndarray[Any, Any]:
+def _read(trajectories: Any, prompts: Any) -> Array:
     """Log-probabilities (nats) that hang on the prompt and on each token, and on nothing else."""
     return np.stack(
         [
@@ -97,7 +97,7 @@ def _signal(name: str, rng: np.random.Generator, case: Case) -> Any:
     return frozen_array(values.astype(np.float32))
 
 
-def _images(trajectories: Any) -> np.ndarray[Any, Any]:
+def _images(trajectories: Any) -> Array:
     """A picture of each, by its tokens; of the size of the embedded model's."""
     out = np.zeros((len(trajectories), SIDE, SIDE, 3), dtype=np.uint8)
     for image, t in zip(out, trajectories, strict=True):

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from attrs import field, frozen
 
 from scalingar_fw.benchmark import Item, Sample
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ScalingarError, unknown_name
 from scalingar_fw.reading import load_json, read_text
 from scalingar_plugins.benchmarks.geneval_prompts import metadata, metadata_lines
@@ -83,7 +83,7 @@ class GenEvalBenchmark:
             for entry, line in zip(metadata().values(), metadata_lines(), strict=True)
         ]
 
-    def score(self, items: Sequence[Item], images: np.ndarray[Any, Any]) -> Sequence[float]:
+    def score(self, items: Sequence[Item], images: Array) -> Sequence[float]:
         wanted = [wanted_by(item.prompt.text) for item in items]
         if self.detector is None or self.clip is None:
             return [float("nan")] * len(wanted)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from attrs import define, field, frozen
 
+from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ScalingarError
 from scalingar_plugins.benchmarks.geneval_prompts import class_names
 from scalingar_plugins.benchmarks.geneval_rules import (
@@ -37,7 +38,7 @@ from scalingar_plugins.models.pretrained import (
     read_from,
 )
 
-Array = np.ndarray[Any, Any]
+Array = Array
 
 #: What detectors call the classes that GenEval renames, and older spellings of COCO's.
 ALIASES = {

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from attrs import field, frozen
 
 from scalingar_fw.benchmark import PROMPT_FILES, Item, Sample, with_replicas
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import ScalingarError, did_you_mean
 from scalingar_fw.files import sha256_of
 from scalingar_fw.reading import read_table, read_text
@@ -93,7 +93,7 @@ class PromptFileBenchmark:
             self.file, self.dataset, self.subset, split, self.prompt, self.tags, self.negative
         )
 
-    def score(self, items: Sequence[Item], images: np.ndarray[Any, Any]) -> Sequence[float]:
+    def score(self, items: Sequence[Item], images: Array) -> Sequence[float]:
         if not self.scorer_path:
             return [float("nan")] * len(items)
         from scalingar_plugins.rewards.images import checked, load_scorer

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
 from attrs import frozen
 
 from scalingar_fw.benchmark import Item
 from scalingar_fw.decoding.noise import Prompt
+from scalingar_fw.decoding.result import Array
 from scalingar_fw.errors import unknown_name
 from scalingar_plugins.models.shapes import prompts
 
@@ -33,15 +32,13 @@ def _items(found: Sequence[prompts.Item], held_out: bool) -> list[Item]:
 class _Judged:
     """What both benchmarks do with pictures."""
 
-    def score(self, items: Sequence[Item], images: np.ndarray[Any, Any]) -> Sequence[float]:
+    def score(self, items: Sequence[Item], images: Array) -> Sequence[float]:
         from scalingar_plugins.models.shapes.judge import judge_batch  # torch
 
         judgements = judge_batch(images, [item.prompt.text for item in items])
         return [float(j.correct) for j in judgements]
 
-    def controls(
-        self, items: Sequence[Item], images: np.ndarray[Any, Any]
-    ) -> Mapping[str, Sequence[float]]:
+    def controls(self, items: Sequence[Item], images: Array) -> Mapping[str, Sequence[float]]:
         """How few objects the judge sees, whatever was asked for."""
         from scalingar_plugins.models.shapes.judge import find_objects  # torch
 

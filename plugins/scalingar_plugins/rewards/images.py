@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
 from attrs import frozen
@@ -30,7 +30,7 @@ from scalingar_fw.trust import check_module
 class ImageScorer(Protocol):
     """An image reward model (ImageReward, HPS, CLIP score, ...), as this framework calls it."""
 
-    def __call__(self, prompts: Sequence[str], images: np.ndarray[Any, Any]) -> Sequence[float]: ...
+    def __call__(self, prompts: Sequence[str], images: Array) -> Sequence[float]: ...
 
 
 def load_scorer(path: str) -> ImageScorer:

@@ -56,7 +56,7 @@ class Dual:
     tokenizer: Any
     said: set[str] = field(factory=set)
 
-    def __call__(self, prompts: Sequence[str], images: np.ndarray[Any, Any], batch: int) -> Array:
+    def __call__(self, prompts: Sequence[str], images: Array, batch: int) -> Array:
         """`[K]`: the score of each of `images [K, H, W, 3]` uint8 for its prompt."""
         parts = [
             self._score(prompts[i : i + batch], images[i : i + batch])
@@ -64,7 +64,7 @@ class Dual:
         ]
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    def _score(self, prompts: Sequence[str], images: np.ndarray[Any, Any]) -> Array:
+    def _score(self, prompts: Sequence[str], images: Array) -> Array:
         import torch
 
         device = self.network.device
@@ -114,7 +114,7 @@ class Asking:
     network: Any
     processor: Any
 
-    def __call__(self, prompts: Sequence[str], images: np.ndarray[Any, Any], batch: int) -> Array:
+    def __call__(self, prompts: Sequence[str], images: Array, batch: int) -> Array:
         scores: list[float] = []
         for start in range(0, len(images), batch):
             part = slice(start, start + batch)
@@ -145,7 +145,7 @@ class Asking:
         return int(ids[0])
 
 
-def _pictures(images: np.ndarray[Any, Any]) -> list[Any]:
+def _pictures(images: Array) -> list[Any]:
     from PIL import Image
 
     return [Image.fromarray(image) for image in images]

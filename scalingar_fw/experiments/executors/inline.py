@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from scalingar_fw.errors import ScalingarError
 from scalingar_fw.experiments.executors import Outcome, Task
 from scalingar_fw.experiments.worker import Setup, Worker
+from scalingar_fw.registry import Registry
 
 
 class InlineExecutor:
@@ -16,7 +16,7 @@ class InlineExecutor:
     name = "inline"
     slots = 1
 
-    def __init__(self, workers: int = 1, registry: Any = None) -> None:
+    def __init__(self, workers: int = 1, registry: Registry | None = None) -> None:
         if workers != 1:
             raise ScalingarError(f"workers={workers}: inline has one, use --executor local.")
         self._registry = registry
