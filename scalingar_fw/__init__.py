@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.components import ReadsWholeSequences as ReadsWholeSequences
     from scalingar_fw.decoding.components import Reward as Reward
     from scalingar_fw.decoding.components import Sampler as Sampler
+    from scalingar_fw.decoding.components import Scope as Scope
     from scalingar_fw.decoding.components import Selector as Selector
     from scalingar_fw.decoding.components import Step as Step
     from scalingar_fw.decoding.components import Termination as Termination
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.noise import Prompt as Prompt
     from scalingar_fw.decoding.params import param as param
     from scalingar_fw.decoding.params import part as part
+    from scalingar_fw.decoding.result import Array as Array
     from scalingar_fw.decoding.result import Decoded as Decoded
     from scalingar_fw.decoding.result import Ledger as Ledger
     from scalingar_fw.decoding.result import Status as Status
     from scalingar_fw.decoding.result import Trajectory as Trajectory
     from scalingar_fw.decoding.sampling import Sampling as Sampling
+    from scalingar_fw.decoding.sampling import truncate as truncate
     from scalingar_fw.decoding.signals import Guided as Guided
     from scalingar_fw.decoding.signals import Signals as Signals
     from scalingar_fw.decoding.signals import compute_signals as compute_signals
@@ -58,6 +61,10 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.state import candidate_field as candidate_field
     from scalingar_fw.decoding.state import prompt_field as prompt_field
     from scalingar_fw.decoding.state import take as take
+    from scalingar_fw.decoding.statistics import Extremes as Extremes
+    from scalingar_fw.decoding.statistics import Moments as Moments
+    from scalingar_fw.decoding.statistics import ema as ema
+    from scalingar_fw.decoding.statistics import group_logistic_z as group_logistic_z
     from scalingar_fw.decoding.statistics import group_quantile as group_quantile
     from scalingar_fw.decoding.statistics import group_rank as group_rank
     from scalingar_fw.decoding.strategy import ConstantGuidance as ConstantGuidance
@@ -67,10 +74,12 @@ if TYPE_CHECKING:
     from scalingar_fw.decoding.strategy import NeverTerminate as NeverTerminate
     from scalingar_fw.decoding.strategy import NoConfidence as NoConfidence
     from scalingar_fw.decoding.strategy import Strategy as Strategy
+    from scalingar_fw.decoding.wrapper import Wrapper as Wrapper
     from scalingar_fw.errors import ContractError as ContractError
     from scalingar_fw.errors import PluginWarning as PluginWarning
     from scalingar_fw.errors import ResultWarning as ResultWarning
     from scalingar_fw.errors import ScalingarError as ScalingarError
+    from scalingar_fw.errors import unknown_name as unknown_name
     from scalingar_fw.experiments.evaluate import run_split as run_split
     from scalingar_fw.experiments.store import open_store as open_store
     from scalingar_fw.generation.candidate import Candidate as Candidate
@@ -105,6 +114,7 @@ _HOMES = {
         "ReadsWholeSequences",
         "Reward",
         "Sampler",
+        "Scope",
         "Selector",
         "Step",
         "Termination",
@@ -115,8 +125,8 @@ _HOMES = {
     "decoding.loop": ("decode",),
     "decoding.noise": ("Prompt",),
     "decoding.params": ("param", "part"),
-    "decoding.result": ("Decoded", "Ledger", "Status", "Trajectory"),
-    "decoding.sampling": ("Sampling",),
+    "decoding.result": ("Array", "Decoded", "Ledger", "Status", "Trajectory"),
+    "decoding.sampling": ("Sampling", "truncate"),
     "decoding.signals": ("Guided", "Signals", "compute_signals"),
     "decoding.state": (
         "Chosen",
@@ -128,7 +138,14 @@ _HOMES = {
         "prompt_field",
         "take",
     ),
-    "decoding.statistics": ("group_quantile", "group_rank"),
+    "decoding.statistics": (
+        "Extremes",
+        "Moments",
+        "ema",
+        "group_logistic_z",
+        "group_quantile",
+        "group_rank",
+    ),
     "decoding.strategy": (
         "ConstantGuidance",
         "FinalConfidence",
@@ -138,7 +155,8 @@ _HOMES = {
         "NoConfidence",
         "Strategy",
     ),
-    "errors": ("ContractError", "PluginWarning", "ResultWarning", "ScalingarError"),
+    "decoding.wrapper": ("Wrapper",),
+    "errors": ("ContractError", "PluginWarning", "ResultWarning", "ScalingarError", "unknown_name"),
     "experiments.evaluate": ("run_split",),
     "experiments.store": ("open_store",),
     "generation.candidate": ("Candidate",),
@@ -153,6 +171,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Array",
     "Benchmark",
     "Candidate",
     "CandidateEnd",
@@ -164,6 +183,7 @@ __all__ = [
     "ContractError",
     "DecodeStart",
     "Decoded",
+    "Extremes",
     "FinalConfidence",
     "FirstCandidate",
     "Generation",
@@ -176,6 +196,7 @@ __all__ = [
     "Ledger",
     "Logits",
     "ModelAdapter",
+    "Moments",
     "MovesByPieces",
     "Multinomial",
     "NeverTerminate",
@@ -194,6 +215,7 @@ __all__ = [
     "Sampler",
     "Sampling",
     "ScalingarError",
+    "Scope",
     "Selector",
     "Signals",
     "Status",
@@ -204,13 +226,16 @@ __all__ = [
     "Trace",
     "Trajectory",
     "Verdict",
+    "Wrapper",
     "__version__",
     "candidate_field",
     "checked",
     "compute_signals",
     "decode",
     "default_registry",
+    "ema",
     "generate",
+    "group_logistic_z",
     "group_quantile",
     "group_rank",
     "hookimpl",
@@ -224,6 +249,8 @@ __all__ = [
     "read_trace",
     "run_split",
     "take",
+    "truncate",
+    "unknown_name",
 ]
 
 

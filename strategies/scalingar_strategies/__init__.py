@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scalingar_fw.hookspecs import hookimpl
+from scalingar_fw import hookimpl
 
 if TYPE_CHECKING:
-    from scalingar_fw.registry import Registry
+    from scalingar_fw import Registry
 
 # fmt: off
 #: Name, `module:function` in this package, summary.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw import Strategy
 
 
 def base() -> Strategy:

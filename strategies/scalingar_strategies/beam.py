@@ -6,7 +6,7 @@ Deterministic: the seed, the temperature, top-k and top-p do not matter.
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw import FinalConfidence, Strategy
 from scalingar_plugins.samplers.beam import BeamSampler
 
 

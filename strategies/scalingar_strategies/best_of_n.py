@@ -8,7 +8,7 @@ records it, so they have a strategy of their own below.
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw import Strategy
 from scalingar_plugins.confidence.certainty import SelfCertainty, TopTokenConfidence
 from scalingar_plugins.rewards.confidence import LowestGroupConfidence
 from scalingar_plugins.rewards.images import OracleReward

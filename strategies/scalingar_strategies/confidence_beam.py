@@ -6,7 +6,7 @@ The confidence is any estimator's; here the mean log-probability of the tokens s
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw import FinalConfidence, Strategy
 from scalingar_plugins.confidence.likelihood import LogProbConfidence
 from scalingar_plugins.samplers.confidence_beam import ConfidenceBeamSampler
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw import Strategy
 from scalingar_plugins.rewards.contrast import PromptContrast
 from scalingar_plugins.selectors.rewarded import BestReward
 

@@ -5,7 +5,7 @@ The answer is the most likely image of all groups.
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw import FinalConfidence, Strategy
 from scalingar_plugins.samplers.beam import DiverseBeamSampler
 
 

@@ -5,7 +5,7 @@ The constant schedule is `base` itself.
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw import Strategy
 from scalingar_plugins.confidence.likelihood import EntropyConfidence
 from scalingar_plugins.guidance.schedules import (
     CosineGuidance,

@@ -7,7 +7,7 @@ resampling during decoding.
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw import Strategy
 from scalingar_plugins.rewards.likelihood import MeanLogProb
 from scalingar_plugins.selectors.rewarded import RewardDraw
 

@@ -5,7 +5,7 @@ Parameters that are not named here have the paper's values ("Hyperparameters" ta
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw import FinalConfidence, Strategy
 from scalingar_plugins.confidence.drift import PromptDrift
 from scalingar_plugins.confidence.unified import UnifiedConfidence
 from scalingar_plugins.guidance.adaptive import AdaptiveGuidance

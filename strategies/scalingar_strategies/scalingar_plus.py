@@ -8,7 +8,7 @@ the two answers is decided at the end, when the signal knows.
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import FinalConfidence, Strategy
+from scalingar_fw import FinalConfidence, Strategy
 from scalingar_plugins.confidence.likelihood import LogProbConfidence
 from scalingar_plugins.termination.halving import SuccessiveHalving
 

@@ -9,7 +9,7 @@ unguided sampling; any signal of any estimator can take its place (`--set confid
 
 from __future__ import annotations
 
-from scalingar_fw.decoding.strategy import Strategy
+from scalingar_fw import Strategy
 from scalingar_plugins.confidence.likelihood import LogProbConfidence
 from scalingar_plugins.samplers.smc import ParticleSampler
 from scalingar_plugins.selectors.rewarded import WeightDraw

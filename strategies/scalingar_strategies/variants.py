@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import evolve
 
-from scalingar_fw.decoding.strategy import ConstantGuidance, NeverTerminate, Strategy
+from scalingar_fw import ConstantGuidance, NeverTerminate, Strategy
 from scalingar_strategies.scalingar import scalingar
 
 

@@ -167,11 +167,12 @@ def test_places_in_the_code_exist(path: Path) -> None:
             assert symbol in symbols(there), f"{name(path)} names {file}:{symbol}"
 
 
-#: All that a reader may copy from, templates of new plugins included.
+#: All that a reader may copy from: templates of new plugins and the strategies' pages included.
 COPIED = [
     *DOCUMENTS,
     *sorted((ROOT / "docs").rglob("*.ipynb")),
     *sorted((ROOT / "scalingar_fw" / "templates").rglob("*.txt")),
+    *sorted((ROOT / "strategies").rglob("*.py")),
 ]
 PUBLIC = ("scalingar_fw", "scalingar_fw.testing")
 

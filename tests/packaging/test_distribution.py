@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import importlib.util
 import re
@@ -59,6 +60,23 @@ def test_importing_the_packages_imports_nothing_heavy(code: str) -> None:
 def test_every_public_name_can_be_imported() -> None:
     code = "import scalingar_fw as s; print(len([getattr(s, name) for name in s.__all__]))"
     assert int(python(code)) > 20
+
+
+def test_type_checkers_and_python_find_a_public_name_in_the_same_place() -> None:
+    """The table that names are loaded by, the imports that type checkers read, and `__all__`."""
+    import scalingar_fw
+
+    tree = ast.parse(Path(scalingar_fw.__file__).read_text(encoding="utf-8"))
+    (typing,) = (node for node in tree.body if isinstance(node, ast.If))
+    shown = {
+        alias.name: node.module.removeprefix("scalingar_fw.")
+        for node in typing.body
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names
+        if alias.name == alias.asname
+    }
+    assert shown == scalingar_fw._HOME
+    assert sorted(scalingar_fw.__all__) == sorted({*shown, "__version__"})
 
 
 def modules_of(name: str) -> list[str]:
