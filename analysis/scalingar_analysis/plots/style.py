@@ -228,9 +228,17 @@ def axes_or_new(ax: Axes | None, width: float = 7.0, height: float = 2.6) -> Axe
 
 
 def legend_above(ax: Axes, columns: int = 4, **options: Any) -> None:
-    """A legend between title and data: it can cover neither."""
+    """A legend between title and data: it can cover neither.
+
+    Of `columns`, as many as fit over the data: a wider legend would push the axes to nothing.
+    """
     handles, labels = ax.get_legend_handles_labels()
     if handles:
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        letters = 13 * figure.get_size_inches()[0] * ax.get_position().width
+        longest = max(len(str(label)) for label in labels) + 6  # the handle and the gap
+        columns = max(1, min(columns, int(letters // longest)))
         ax.legend(
             **{
                 "handles": handles,

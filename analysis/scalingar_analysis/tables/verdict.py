@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalingar_analysis.tables.render import ci
+from scalingar_fw.cli.terminal import plain
 
 #: In the order in which a sentence says them.
 _WORDS = ("better than", "worse than", "not distinguishable from", "not comparable with")
@@ -83,6 +84,7 @@ def summary(data: Mapping[str, Any], width: int = 80) -> str:
     from rich.text import Text
 
     columns, rows = short_table(data)
+    rows = [[plain(cell) for cell in row] for row in rows]
     title = (
         f"{data['benchmark']}, split {data['split']}: {data['items']} items, {data['clusters']} "
         f"clusters, {len(data['seeds'])} seed(s); intervals of {100 * data['level']:g} %"
@@ -102,14 +104,14 @@ def summary(data: Mapping[str, Any], width: int = 80) -> str:
     console = Console(width=width, highlight=False, markup=False, color_system=None)
     with console.capture() as capture:
         for sentence in sentences(data):
-            console.print(Text(sentence))
+            console.print(Text(plain(sentence)))
         console.print()
-        console.print(Text(title))
+        console.print(Text(plain(title)))
         console.print()
         console.print(table)
         for note in data["notes"]:
             console.print()
-            console.print(Text(f"Note: {note}"))
+            console.print(Text(plain(f"Note: {note}")))
         tests = data["family"]["tests"]
         console.print()
         console.print(
