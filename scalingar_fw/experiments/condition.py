@@ -133,9 +133,13 @@ def trouble(layout: Layout, key: str, deep: bool = True) -> str | None:
                 return why
         unit = read_unit(layout, key, receipt)
         if deep:
-            read_candidates(layout, key, receipt, unit)
+            candidates = read_candidates(layout, key, receipt, unit)
             if STEPS in receipt["files"]:
-                read_steps(layout, key, receipt)
+                steps = read_steps(layout, key, receipt)
+                lengths = sum(candidates["length"].to_pylist())
+                if len(steps) != lengths:
+                    path = layout.unit(key) / STEPS
+                    return f"{path} is damaged: {len(steps)} steps, but lengths sum to {lengths}"
     except (ScalingarError, OSError) as error:
         return str(error).rstrip(".")
     return None
