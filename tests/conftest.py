@@ -9,6 +9,7 @@ directory, environment and modules are changed through `monkeypatch` alone.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator
 from typing import Any
@@ -62,6 +63,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that starts something in the background makes it deaf to Ctrl-C, and Python then
+        # leaves it so; some tests are about Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "gpu: needs an accelerator, so it may skip anywhere")
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist only reports
         config.pluginmanager.register(Skips(config), "scalingar-skips")
