@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scalingar_fw.errors import ScalingarError
+from scalingar_fw.errors import ScalingarError, did_you_mean
 
 SHAPES: tuple[str, ...] = (
     "square",
@@ -92,7 +92,8 @@ class UnknownWordError(ScalingarError):
         self.word = word
         self.prompt = prompt
         super().__init__(
-            f"unknown word {word!r} in prompt {prompt!r}. The shapes model knows: "
+            f"unknown word {word!r} in prompt {prompt!r}.{did_you_mean(word, VOCABULARY)} "
+            "The shapes model knows: "
             + ", ".join(VOCABULARY)
             + "."
         )

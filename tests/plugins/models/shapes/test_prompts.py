@@ -118,6 +118,11 @@ def test_an_unknown_word_is_named() -> None:
     assert caught.value.word == "hexagon" and "chevron" in str(caught.value)
 
 
+def test_a_slip_of_the_keyboard_is_answered_with_the_word_that_was_meant() -> None:
+    with pytest.raises(UnknownWordError, match="Did you mean 'circle'"):
+        encode("a red cirlce")
+
+
 def test_plurals_share_their_singulars_token() -> None:
     assert encode("three crosses") == [TOKEN_IDS[w] for w in ("three", "cross", "<plural>")]
     assert normalise("two arches") == ["two", "arches"]
