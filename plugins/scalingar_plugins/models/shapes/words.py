@@ -93,9 +93,7 @@ class UnknownWordError(ScalingarError):
         self.prompt = prompt
         super().__init__(
             f"unknown word {word!r} in prompt {prompt!r}.{did_you_mean(word, VOCABULARY)} "
-            "The shapes model knows: "
-            + ", ".join(VOCABULARY)
-            + "."
+            "The shapes model knows: " + ", ".join(VOCABULARY) + "."
         )
 
 
