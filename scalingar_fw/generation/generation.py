@@ -139,7 +139,22 @@ class Generation:
         Raises:
             ScalingarError: pandas is not installed.
         """
-        return notebook.data_frame(notebook.rows(self))
+        return notebook.data_frame(
+            [
+                {
+                    "prompt": self.prompt.label,
+                    "strategy": self.config.strategy["name"],
+                    "seed": self.config.seed,
+                    "candidate": c.id,
+                    "chosen": c.chosen,
+                    "status": c.status.value,
+                    "tokens": len(c.tokens),
+                    "confidence": c.confidence,
+                    "reason": c.reason,
+                }
+                for c in self.candidates
+            ]
+        )
 
     def _repr_png_(self) -> bytes:
         """The answer, for notebooks that show no HTML; small ones at a size that can be seen."""
@@ -147,7 +162,11 @@ class Generation:
 
     def _repr_html_(self) -> str:
         """Notebooks show the answer with its caption."""
-        return notebook.figure(self)
+        words = (
+            f"{self.config.strategy['name']}, seed {self.config.seed}: candidate {self.answer.id} of "
+            f"{len(self.candidates)}, {self.tokens} of {self.full_tokens} tokens"
+        )
+        return notebook.figure(self.pixels, self.prompt.label, words)
 
 
 __all__ = ["Generation"]

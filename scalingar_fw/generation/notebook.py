@@ -16,7 +16,6 @@ from scalingar_fw.generation.pictures import png_bytes
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scalingar_fw.generation.generation import Generation
 
 #: What a picture's longer side is brought up to, in pixels, where it is smaller.
 USEFUL = 288
@@ -29,20 +28,15 @@ def enlarged(pixels: Array, least: int = USEFUL) -> Array:
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else pixels
 
 
-def figure(result: Generation) -> str:
-    """The answer with a caption, as HTML."""
-    picture = np.ascontiguousarray(enlarged(result.pixels))
+def figure(pixels: Array, label: str, words: str) -> str:
+    """A picture `[H, W, 3]` with a caption of two lines, as HTML; both texts are escaped."""
+    picture = np.ascontiguousarray(enlarged(pixels))
     source = base64.b64encode(png_bytes(picture)).decode()
-    label = html.escape(result.prompt.label)
-    cost = f"{result.tokens} of {result.full_tokens} tokens"
-    words = html.escape(
-        f"{result.config.strategy['name']}, seed {result.config.seed}: candidate {result.answer.id} "
-        f"of {len(result.candidates)}, {cost}"
-    )
+    label = html.escape(label)
     return (
         f'<figure style="margin: 0"><img alt="{label}" style="image-rendering: pixelated; '
         f'max-width: 100%" src="data:image/png;base64,{source}">'
-        f"<figcaption>{label}<br><small>{words}</small></figcaption></figure>"
+        f"<figcaption>{label}<br><small>{html.escape(words)}</small></figcaption></figure>"
     )
 
 
@@ -59,22 +53,4 @@ def data_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame([dict(row) for row in rows])
 
 
-def rows(result: Generation) -> list[dict[str, Any]]:
-    """A row for each candidate, by id."""
-    return [
-        {
-            "prompt": result.prompt.label,
-            "strategy": result.config.strategy["name"],
-            "seed": result.config.seed,
-            "candidate": c.id,
-            "chosen": c.chosen,
-            "status": c.status.value,
-            "tokens": len(c.tokens),
-            "confidence": c.confidence,
-            "reason": c.reason,
-        }
-        for c in result.candidates
-    ]
-
-
-__all__ = ["data_frame", "enlarged", "figure", "rows"]
+__all__ = ["data_frame", "enlarged", "figure"]

@@ -117,7 +117,7 @@ def test_a_report_is_one_file_in_the_runs_folder(cli, run):
     assert result.exit_code == 0, result.output
     assert re.fullmatch(r"run/report\.html \([\d.]+ MB\)\n", result.stdout)
     text = (run / "report.html").read_text()
-    assert "a circle" in text and text.count("data:image/png") == 4
+    assert "a circle" in text and text.count("data:image/png") == 5
     assert cli("report", "run").exit_code == 2
     assert cli("report", "run", "--overwrite").exit_code == 0
 

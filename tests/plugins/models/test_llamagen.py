@@ -363,7 +363,7 @@ def test_an_ar_grpo_folder_of_another_kind_is_refused(grpo_folder: Path) -> None
     with pytest.raises(ScalingarError, match="model_type 'qwen2'"):
         grpo(grpo_folder)
     (grpo_folder / "config.json").write_text("{")
-    with pytest.raises(ScalingarError, match="not readable JSON"):
+    with pytest.raises(ScalingarError, match="damaged or not JSON"):
         grpo(grpo_folder)
     (grpo_folder / "config.json").unlink()
     with pytest.raises(ScalingarError, match=r"no config\.json"):
