@@ -1,7 +1,7 @@
-# A CPU image: docker build -t scalingar . && docker run --rm -v "$PWD/runs:/work/runs" scalingar generate "a red ring"
+# A CPU image: docker build -t scalingar . && docker run --rm -v "$PWD/runs:/data/runs" scalingar generate "a red ring"
 FROM python:3.11-slim
 
-RUN useradd --create-home researcher && mkdir /work && chown researcher /work
+RUN useradd --create-home researcher && mkdir /data && chown researcher /data
 # The CPU build of torch first: pip's default for Linux brings GPU libraries along.
 RUN pip install --no-cache-dir torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
 
@@ -13,6 +13,6 @@ COPY analysis /src/analysis
 RUN pip install --no-cache-dir -c /src/constraints.txt /src
 
 USER researcher
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["scalingar"]
 CMD ["--help"]
