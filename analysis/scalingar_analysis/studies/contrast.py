@@ -279,8 +279,9 @@ def price(pool: Pool, rule: PromptContrast) -> float:
     return cost
 
 
-def search(pool: Pool) -> list[str]:
-    """Rules on held-out tasks that no cheaper rule is as good as, for all candidates and for three."""
+def search(pool: Pool, every: bool = False) -> list[str]:
+    """Rules on held-out tasks that no cheaper rule is as good as, or every rule, the cheapest first;
+    for all candidates and for three."""
     held = [i for i, item in enumerate(pool.items) if item.held_out]
     part = pool.where(held) if held else pool
     lines: list[str] = []
@@ -305,8 +306,8 @@ def search(pool: Pool) -> list[str]:
         ]
         best = plain
         for cost, value, rule in sorted(rows, key=lambda row: (row[0], -row[1])):
-            if value > best:
-                best = value
+            if every or value > best:
+                best = max(best, value)
                 lines.append(
                     f"| {cost:.1f} | {value:.4f} | {rule.weight:g} | {rule.others} | {rule.most} "
                     f"| {rule.finalists} |"
@@ -324,6 +325,7 @@ def search(pool: Pool) -> list[str]:
 @click.option("--guidance", type=float, help="the preset's by default")
 @click.option("--top-p", type=float, help="the preset's by default")
 @click.option("--seeds", default="0", show_default=True, help="comma-separated, taken together")
+@click.option("--every-rule", is_flag=True, help="the rules that others are as good as, too")
 @click.option("--chosen", "only", is_flag=True, help="the preset's rule alone")
 def main(
     model: str,
@@ -335,6 +337,7 @@ def main(
     guidance: float | None,
     top_p: float | None,
     seeds: str,
+    every_rule: bool,
     only: bool,
 ) -> None:
     began = time.monotonic()
@@ -362,7 +365,9 @@ def main(
         for seed in seeds.split(",")
     ]
     pool = joined(pools)
-    for line in tables(pool, preset) + over_time(pool, preset) + ([] if only else search(pool)):
+    for line in (
+        tables(pool, preset) + over_time(pool, preset) + ([] if only else search(pool, every_rule))
+    ):
         click.echo(line)
     click.echo(f"\n{time.monotonic() - began:.0f} s, seeds {seeds}, {sampling}", err=True)
 
